@@ -1,0 +1,181 @@
+"""Every failure that Warmset names, in one closed tree.
+
+    WarmsetError
+    ├── InvalidReference        the text of a reference cannot be read
+    ├── InvalidRequest          a call or a file given to us is malformed
+    ├── NotFound                no such repository, tag, revision, model or tree
+    ├── Unauthorized            the source wants credentials, or refuses the ones it got
+    ├── Forbidden               the caller is known and may not have it
+    ├── SourceUnavailable       network trouble, a 5xx or a timeout at the source; retried
+    │   └── RateLimited         the source asks to slow down; retried after its Retry-After
+    ├── InvalidArtifact         the source's manifest or archive breaks a rule
+    │   └── UnsafePath          a file name that could leave the tree
+    ├── UnsupportedSource       a reference or media type that this version cannot read
+    ├── DigestMismatch          bytes differ from their digest
+    ├── InsufficientCache       the node's cache cannot take it (bytes or inodes)
+    ├── DiskError               the disk failed (EIO, read-only)
+    ├── StoreLocked             another process owns this root
+    ├── CacheVolumeLost         the root is not the one that was opened
+    ├── InUse                   a pin holds what was asked to go
+    ├── Pulling                 not there yet; the pull goes on in the background
+    ├── AgentUnavailable        the node's agent does not answer
+    ├── ClusterUnavailable      the API server does not answer, or refuses
+    └── WaitTimeout             what was waited for did not come in time
+
+A class says whether a retry can help, which exit code the CLI ends with and which gRPC
+status the CSI driver answers. The reason, the class's name, is what conditions, events,
+metrics and ``-o json`` carry. Messages must never hold a credential.
+
+Which gRPC codes kubelet takes for "maybe still in progress": CANCELLED, DEADLINE_EXCEEDED,
+UNAVAILABLE, RESOURCE_EXHAUSTED, ABORTED (kubernetes pkg/volume/csi/csi_client.go).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class WarmsetError(Exception):
+    """Base of all named failures. ``hint`` tells the user what to do next."""
+
+    retryable: ClassVar[bool] = False
+    exit_code: ClassVar[int] = 1
+    grpc_status: ClassVar[str] = "INTERNAL"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    @property
+    def reason(self) -> str:
+        """The named reason, as in conditions and metrics, for example ``DigestMismatch``."""
+        return type(self).__name__
+
+
+class InvalidReference(WarmsetError):
+    exit_code = 2
+    grpc_status = "INVALID_ARGUMENT"
+
+
+class InvalidRequest(WarmsetError):
+    exit_code = 2
+    grpc_status = "INVALID_ARGUMENT"
+
+
+class NotFound(WarmsetError):
+    exit_code = 3
+    grpc_status = "NOT_FOUND"
+
+
+class Unauthorized(WarmsetError):
+    exit_code = 4
+    grpc_status = "UNAUTHENTICATED"
+
+
+class Forbidden(WarmsetError):
+    exit_code = 4
+    grpc_status = "PERMISSION_DENIED"
+
+
+class SourceUnavailable(WarmsetError):
+    retryable = True
+    exit_code = 5
+    grpc_status = "UNAVAILABLE"
+
+
+class RateLimited(SourceUnavailable):
+    """``retry_after_s`` is what the source asked for, in seconds."""
+
+    def __init__(self, message: str, *, retry_after_s: float, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
+class InvalidArtifact(WarmsetError):
+    exit_code = 6
+    grpc_status = "DATA_LOSS"
+
+
+class UnsafePath(InvalidArtifact):
+    pass
+
+
+class UnsupportedSource(WarmsetError):
+    exit_code = 6
+    grpc_status = "INVALID_ARGUMENT"
+
+
+class DigestMismatch(WarmsetError):
+    exit_code = 7
+    grpc_status = "DATA_LOSS"
+
+
+class InsufficientCache(WarmsetError):
+    retryable = True
+    exit_code = 8
+    grpc_status = "RESOURCE_EXHAUSTED"
+
+
+class DiskError(WarmsetError):
+    exit_code = 8
+    grpc_status = "UNAVAILABLE"
+
+
+class StoreLocked(WarmsetError):
+    retryable = True
+    exit_code = 9
+    grpc_status = "UNAVAILABLE"
+
+
+class CacheVolumeLost(WarmsetError):
+    exit_code = 8
+    grpc_status = "UNAVAILABLE"
+
+
+class InUse(WarmsetError):
+    exit_code = 9
+    grpc_status = "FAILED_PRECONDITION"
+
+
+class Pulling(WarmsetError):
+    retryable = True
+    exit_code = 10
+    grpc_status = "ABORTED"
+
+
+class AgentUnavailable(WarmsetError):
+    retryable = True
+    exit_code = 5
+    grpc_status = "UNAVAILABLE"
+
+
+class ClusterUnavailable(WarmsetError):
+    retryable = True
+    exit_code = 5
+    grpc_status = "UNAVAILABLE"
+
+
+class WaitTimeout(WarmsetError):
+    retryable = True
+    exit_code = 10
+    grpc_status = "DEADLINE_EXCEEDED"
+
+
+def error_class(reason: str) -> type[WarmsetError]:
+    """The class a named reason stands for; ``WarmsetError`` itself for an unknown one.
+
+    Lets a reason that crossed a process boundary (the agent's socket, a status) be raised
+    again with its exit code and gRPC status.
+    """
+    return _BY_REASON.get(reason, WarmsetError)
+
+
+def _tree(cls: type[WarmsetError]) -> dict[str, type[WarmsetError]]:
+    found = {cls.__name__: cls}
+    for sub in cls.__subclasses__():
+        found.update(_tree(sub))
+    return found
+
+
+_BY_REASON = _tree(WarmsetError)

@@ -1,0 +1,34 @@
+"""The names that users, workloads and we agree on: annotations, labels, the gate, the driver."""
+
+from __future__ import annotations
+
+import hashlib
+
+DOMAIN = "warmset.dev"
+
+# On a pod template, written by the user.
+MODEL = f"{DOMAIN}/model"  # a Model's name, namespace/name, a reference, or several with commas
+SECRET = f"{DOMAIN}/secret"  # Secret with the credential of a bare reference
+PATH = f"{DOMAIN}/path"  # mount path instead of /models/<name>
+MAX_HOLD = f"{DOMAIN}/max-hold"  # longest time the gate may hold, such as 10m
+GROUP = f"{DOMAIN}/group"  # explicit group, wins over every workload API
+GROUP_SIZE = f"{DOMAIN}/group-size"
+WORKER_INDEX = f"{DOMAIN}/worker-index"
+
+# Written by us.
+GATE = f"{DOMAIN}/weights"  # scheduling gate
+MANAGED_LABEL = f"{DOMAIN}/weights"  # label on every pod that the webhook mutated, value "true"
+READY_CONDITION = f"{DOMAIN}/weights-ready"  # pod condition
+CSI_DRIVER = f"csi.{DOMAIN}"
+ATTRIBUTE_MODEL = f"{DOMAIN}/model"  # volume attribute: namespace/name of one Model
+ATTRIBUTE_REVISION = f"{DOMAIN}/revision"  # volume attribute: the revision fixed at admission, where known
+ENV_MODEL_PATH = "WARMSET_MODEL_PATH"
+MODELS_FOLDER = "/models"
+
+# Audience of the bound token by which an agent proves its node to the broker.
+BROKER_AUDIENCE = f"broker.{DOMAIN}"
+
+
+def model_key(namespace: str, name: str) -> str:
+    """How NodeCaches name a Model: 32 hex digits of a hash, because whoever may read one may read all."""
+    return hashlib.sha256(f"{namespace}/{name}".encode()).hexdigest()[:32]

@@ -1,0 +1,63 @@
+"""The agent's unix-socket API: what the CSI driver and the local CLI say to the agent.
+
+HTTP/1.1 with JSON bodies over a unix socket that only root and the agent's group can open:
+
+    POST   /v1/publications        PublishRequest   -> 200 Publication: the tree is here and pinned
+                                                       409 NodeError Pulling: not yet; the pull goes on
+    DELETE /v1/publications/{id}                    -> 204, also where there is none
+    GET    /v1/publications                         -> list[Publication]
+    PUT    /v1/live                 LiveSet          -> 204: pins beyond these go; eviction may begin
+    GET    /v1/status                               -> AgentStatus
+
+Any other answer carries a NodeError. A POST is held open until the tree is ready, at most ``wait_s`` seconds.
+"""
+
+from __future__ import annotations
+
+from msgspec import field
+
+from api.resources import NodeModelStatus, Wire
+
+MAX_WAIT_S = 100.0  # kubelet gives an RPC 120 s (csiTimeout); the rest is for the mount and the answer
+
+
+class PublishRequest(Wire):
+    id: str  # hex sha256 of the target path: stable over retries, unsuspicious as a file name
+    model: str  # namespace/name
+    namespace: str  # the pod's, as kubelet tells it
+    pod: str
+    pod_uid: str
+    revision: str = ""
+    wait_s: float = MAX_WAIT_S
+
+
+class Publication(Wire):
+    id: str
+    tree: str  # sha256:<hex>; its folder is trees/<hex> below the cache's root
+    model: str
+    revision: str
+    bytes: int
+    files: int
+    pod_uid: str = ""
+
+
+class LiveSet(Wire):
+    """Ids of all publications that are mounted on the node, from mountinfo."""
+
+    ids: list[str]
+
+
+class NodeError(Wire):
+    reason: str
+    message: str
+    hint: str = ""
+
+
+class AgentStatus(Wire):
+    node: str
+    version: str
+    cache_id: str
+    capacity: int
+    used: int
+    models: list[NodeModelStatus] = field(default_factory=list)
+    publications: list[Publication] = field(default_factory=list)

@@ -1,0 +1,106 @@
+"""References: where a model comes from.
+
+oci://host[:port]/repo[:tag][@sha256:<hex>]      hf://org/name[@revision]
+s3://bucket/prefix   gs://bucket/prefix   az://container/prefix   https://…   file:///…
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from api.digest import Digest
+from api.errors import InvalidArtifact, InvalidReference
+
+SCHEMES = ("oci", "hf", "s3", "gs", "az", "https", "file")
+
+# OCI distribution spec 1.1, "Pulling manifests".
+_REPOSITORY = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*")
+_TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+_HOST = re.compile(r"([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+_EXAMPLE = "for example oci://registry.example.com/models/llama-3-70b:v1"
+
+
+@dataclass(frozen=True, slots=True)
+class OciReference:
+    """``oci://host/repository:tag@digest``; without both tag and digest the tag is ``latest``."""
+
+    host: str
+    repository: str
+    tag: str | None
+    digest: Digest | None
+
+    def __str__(self) -> str:
+        tag = f":{self.tag}" if self.tag else ""
+        digest = f"@{self.digest}" if self.digest else ""
+        return f"oci://{self.host}/{self.repository}{tag}{digest}"
+
+    @property
+    def name(self) -> str:
+        """The last component of the repository: the model's name where none is given."""
+        return self.repository.rpartition("/")[2]
+
+    @property
+    def manifest(self) -> str:
+        """What to ask the registry for: the digest where there is one, else the tag."""
+        return str(self.digest) if self.digest else (self.tag or "latest")
+
+
+@dataclass(frozen=True, slots=True)
+class UrlReference:
+    """A reference of any other scheme, ``location`` being all after ``scheme://``."""
+
+    scheme: str
+    location: str
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.location}"
+
+    @property
+    def name(self) -> str:
+        return self.location.partition("@")[0].rstrip("/").rpartition("/")[2]
+
+
+Reference = OciReference | UrlReference
+
+
+def parse_reference(text: str) -> Reference:
+    """Read a reference. Raises InvalidReference, whose message says what is wrong and shows a right one."""
+    scheme, separator, rest = text.strip().partition("://")
+    if not separator:
+        raise InvalidReference(f"{text[:200]!r} has no scheme", hint=f"write {_EXAMPLE}")
+    if scheme not in SCHEMES:
+        raise InvalidReference(f"unknown scheme {scheme[:40]!r}", hint=f"known: {', '.join(SCHEMES)}")
+    if "@" in rest.partition("/")[0]:
+        raise InvalidReference("a reference must not hold credentials", hint="use `docker login` or spec.secretRef")
+    if not rest or any(c.isspace() or not c.isprintable() for c in rest):
+        raise InvalidReference(f"{text[:200]!r} is empty or holds white space", hint=f"write {_EXAMPLE}")
+    if scheme == "oci":
+        return _parse_oci(rest)
+    parts = urlsplit(f"{scheme}://{rest}")
+    if parts.query or parts.fragment:
+        # Signed queries are credentials; fragments mean nothing to a source.
+        raise InvalidReference("a reference must not hold a query or a fragment")
+    return UrlReference(scheme, rest)
+
+
+def _parse_oci(rest: str) -> OciReference:
+    host, _, path = rest.partition("/")
+    if not _HOST.fullmatch(host):
+        raise InvalidReference(f"{host[:200]!r} is not a registry host", hint=f"write {_EXAMPLE}")
+    path, at, digest_text = path.partition("@")
+    repository, colon, tag = path.partition(":")
+    if not _REPOSITORY.fullmatch(repository) or len(repository) > 255:
+        raise InvalidReference(
+            f"{repository[:200]!r} is not a repository name (lower case, digits, . _ - /)", hint=f"write {_EXAMPLE}"
+        )
+    if colon and not _TAG.fullmatch(tag):
+        raise InvalidReference(f"{tag[:200]!r} is not a tag", hint=f"write {_EXAMPLE}")
+    try:
+        digest = Digest.parse(digest_text) if at else None
+    except InvalidArtifact as error:
+        raise InvalidReference(f"after @: {error.message}") from error
+    if not colon and digest is None:
+        tag = "latest"
+    return OciReference(host, repository, tag or None, digest)

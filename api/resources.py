@@ -1,0 +1,275 @@
+"""The custom resources of group ``warmset.dev``, version ``v1alpha1``, as they stand on the wire.
+
+The CRD files in deploy/chart/crds are generated from these classes (api/crd.py): descriptions, patterns and
+bounds written here are what the API server enforces. Sizes are bytes, times are RFC 3339 in UTC, durations
+are Go durations such as ``30m``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+GROUP = "warmset.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+Name = Annotated[str, Meta(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+Hash = Annotated[
+    str, Meta(pattern=r"^[0-9a-f]{32}$", description="A Model's namespace/name, hashed (api.keys.model_key).")
+]
+Revision = Annotated[
+    str, Meta(max_length=256, description="What a reference resolved to, for example sha256:<hex> of an OCI manifest.")
+]
+TreeDigest = Annotated[
+    str,
+    Meta(
+        pattern=r"^(sha256:[0-9a-f]{64})?$",
+        description="Digest of the tree: sha256 over its sorted (path, size, sha256) list.",
+    ),
+]
+Bytes = Annotated[int, Meta(ge=0)]
+Duration = Annotated[str, Meta(pattern=r"^([0-9]+(s|m|h))+$", description="A duration such as 90s, 30m or 1h30m.")]
+Priority = Annotated[int, Meta(ge=-1000, le=1000)]
+
+
+class Wire(Struct, rename="camel", omit_defaults=True, kw_only=True):
+    """Field names in camelCase; what equals its default is left out."""
+
+
+class OwnerReference(Wire):
+    api_version: str
+    kind: str
+    name: str
+    uid: str
+    controller: bool | None = None
+    block_owner_deletion: bool | None = None
+
+
+class ObjectMeta(Wire):
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    generation: int = 0
+    creation_timestamp: str | None = None
+    deletion_timestamp: str | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
+    owner_references: list[OwnerReference] = field(default_factory=list)
+    finalizers: list[str] = field(default_factory=list)
+
+
+class Condition(Wire):
+    """As metav1.Condition."""
+
+    type: str
+    status: Literal["True", "False", "Unknown"]
+    reason: Annotated[str, Meta(max_length=1024)]
+    last_transition_time: Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+    message: Annotated[str, Meta(max_length=32768)] = ""
+    observed_generation: int = 0
+
+
+# -- Model ------------------------------------------------------------------------------------------------
+
+
+class SecretRef(Wire):
+    name: Annotated[Name, Meta(description="A Secret in the Model's own namespace.")]
+
+
+class FileSelection(Wire):
+    include: Annotated[list[str], Meta(max_length=64, description="Globs of files to take; none means all.")] = field(
+        default_factory=list
+    )
+    exclude: Annotated[list[str], Meta(max_length=64, description="Globs of files to leave out.")] = field(
+        default_factory=list
+    )
+
+
+class ModelSpec(Wire):
+    source: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=2048,
+            description="The reference, for example oci://registry.example.com/models/llama:v1.",
+        ),
+    ]
+    secret_ref: Annotated[SecretRef | None, Meta(description="Credential for the source.")] = None
+    files: Annotated[FileSelection | None, Meta(description="Which files of the source make the tree.")] = None
+    allowed_namespaces: Annotated[
+        list[str], Meta(max_length=256, description="Other namespaces whose pods may mount it; '*' for all.")
+    ] = field(default_factory=list)
+
+
+class ModelStatus(Wire):
+    observed_generation: int = 0
+    revision: Revision = ""
+    bytes: Bytes = 0
+    files: Annotated[int, Meta(ge=0)] = 0
+    tree: TreeDigest = ""
+    conditions: list[Condition] = field(default_factory=list)
+
+
+class Model(Wire):
+    """What: one model, from one reference."""
+
+    metadata: ObjectMeta
+    spec: ModelSpec
+    status: ModelStatus = field(default_factory=ModelStatus)
+    api_version: str = API_VERSION
+    kind: str = "Model"
+
+
+# -- WarmSet ----------------------------------------------------------------------------------------------
+
+
+class GroupPlacement(Wire):
+    count: Annotated[int, Meta(ge=1, le=10000, description="How many groups to keep warm.")]
+    size: Annotated[int, Meta(ge=1, le=10000, description="Nodes in a group.")]
+    spare: Annotated[int, Meta(ge=0, le=1000, description="Nodes to warm beside those a group needs.")] = 0
+    topology_key: Annotated[
+        str, Meta(max_length=316, description="Node label whose value names a domain; a group stays in one.")
+    ] = ""
+
+
+class WorkloadPlacement(Wire):
+    """The top-level owner of annotated pods; written by the controller."""
+
+    api_version: str
+    kind: str
+    name: str
+
+
+class Placement(Wire):
+    """Exactly one of the three."""
+
+    node_selector: Annotated[dict[str, str] | None, Meta(description="Every node with these labels.")] = None
+    groups: GroupPlacement | None = None
+    workload: WorkloadPlacement | None = None
+
+
+class Retention(Wire):
+    pinned: Annotated[bool, Meta(description="Never evict while this WarmSet exists.")] = False
+    ttl_after_last_use: Duration | None = None
+
+
+class WarmSetSpec(Wire):
+    models: Annotated[list[Name], Meta(min_length=1, max_length=32, description="Names of Models in this namespace.")]
+    placement: Placement
+    retention: Retention | None = None
+    priority: Annotated[Priority, Meta(description="Higher pulls first.")] = 0
+    images: Annotated[list[str], Meta(max_length=16, description="Engine images to pull beside the weights.")] = field(
+        default_factory=list
+    )
+
+
+class GroupNode(Wire):
+    name: str
+    state: str
+    bytes_done: Bytes = 0
+    bytes_total: Bytes = 0
+    reason: str = ""
+
+
+class WarmGroup(Wire):
+    name: str
+    domain: str = ""
+    ready: bool = False
+    nodes: list[GroupNode] = field(default_factory=list)
+
+
+class WarmSetStatus(Wire):
+    observed_generation: int = 0
+    groups: Annotated[list[WarmGroup], Meta(max_length=64)] = field(default_factory=list)
+    groups_left_out: Annotated[int, Meta(ge=0, description="Groups beyond those listed.")] = 0
+    groups_ready: int = 0
+    groups_desired: int = 0
+    nodes_ready: int = 0
+    nodes_desired: int = 0
+    bytes: Annotated[int, Meta(ge=0, description="Bytes of all its models on one node.")] = 0
+    eta: Annotated[str, Meta(description="When the slowest node is expected to be warm.")] = ""
+    conditions: list[Condition] = field(default_factory=list)
+
+
+class WarmSet(Wire):
+    """Where: which nodes hold which models."""
+
+    metadata: ObjectMeta
+    spec: WarmSetSpec
+    status: WarmSetStatus = field(default_factory=WarmSetStatus)
+    api_version: str = API_VERSION
+    kind: str = "WarmSet"
+
+
+# -- NodeCache --------------------------------------------------------------------------------------------
+
+
+class NodeModel(Wire):
+    """One model that a node should hold, or (``desired: Absent``) give up."""
+
+    model: Hash
+    revision: Revision
+    desired: Annotated[
+        Literal["Present", "Absent"],
+        Meta(description="Absent is the only thing that removes; a missing entry removes nothing."),
+    ] = "Present"
+    cohort: Annotated[str, Meta(max_length=64, description="Nodes with the same cohort share one pull.")] = ""
+    priority: Priority = 0
+    pinned: bool = False
+    groups: Annotated[
+        list[str], Meta(max_length=256, description="Groups whose plan holds this node for this model.")
+    ] = field(default_factory=list)
+
+
+class NodeCacheSpec(Wire):
+    models: Annotated[list[NodeModel], Meta(max_length=256)] = field(default_factory=list)
+
+
+NodeModelState = Literal["Queued", "Pulling", "Ready", "Failed", "Evicting"]
+
+
+class NodeModelStatus(Wire):
+    model: Hash
+    revision: Revision
+    state: NodeModelState
+    tree: TreeDigest = ""
+    bytes_done: Bytes = 0
+    bytes_total: Bytes = 0
+    bytes_origin: Annotated[int, Meta(ge=0, description="Bytes that came from the source.")] = 0
+    bytes_peers: Annotated[int, Meta(ge=0, description="Bytes that came from other nodes.")] = 0
+    reason: str = ""
+    message: Annotated[str, Meta(max_length=1024)] = ""
+
+
+class AgentInfo(Wire):
+    address: Annotated[str, Meta(description="host:port at which the agent serves peers.")] = ""
+    version: str = ""
+
+
+class NodeCacheStatus(Wire):
+    node_uid: Annotated[str, Meta(description="UID of the Node for which this holds; names are reused.")] = (
+        msgspec.field(default="", name="nodeUID")
+    )
+    cache_id: Annotated[str, Meta(description="Identity of the cache's root; a new disk has a new one.")] = (
+        msgspec.field(default="", name="cacheID")
+    )
+    capacity: Bytes = 0
+    used: Bytes = 0
+    reserved: Bytes = 0
+    models: Annotated[list[NodeModelStatus], Meta(max_length=256)] = field(default_factory=list)
+    agent: AgentInfo = field(default_factory=AgentInfo)
+    last_update: Annotated[str, Meta(description="When the agent last wrote this.")] = ""
+
+
+class NodeCache(Wire):
+    """One node's desired and actual models. Named like its node; cluster-scoped."""
+
+    metadata: ObjectMeta
+    spec: NodeCacheSpec = field(default_factory=NodeCacheSpec)
+    status: NodeCacheStatus = field(default_factory=NodeCacheStatus)
+    api_version: str = API_VERSION
+    kind: str = "NodeCache"

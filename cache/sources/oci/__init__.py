@@ -1,0 +1,1 @@
+"""OCI registries: manifests, authentication, blobs and archives."""

@@ -1,0 +1,1 @@
+"""The transfer engine: verified, resumable, parallel range reads into the store."""

@@ -1,0 +1,1 @@
+"""The commands. They parse, wire and print; the work is done by the parts they call."""

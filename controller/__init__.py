@@ -1,0 +1,1 @@
+"""The cluster's brain: groups, plan, gates, readiness, admission webhook and credential broker."""

@@ -1,0 +1,1 @@
+"""The CSI node driver: the only privileged code, small, and without network."""
