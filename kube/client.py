@@ -158,11 +158,19 @@ class Client:
         return await self._call("PATCH", path, query=query, body=body, content_type=_PATCH_TYPES[kind])
 
     async def delete(
-        self, resource: Resource, name: str, *, namespace: str | None = None, uid: str | None = None
+        self,
+        resource: Resource,
+        name: str,
+        *,
+        namespace: str | None = None,
+        uid: str | None = None,
+        grace_s: int | None = None,
     ) -> None:
-        """With ``uid``, only that very object: a 409 if another has taken its name."""
-        body = {"preconditions": {"uid": uid}} if uid else None
-        await self._call("DELETE", resource.path(namespace=namespace, name=name), body=body)
+        """With ``uid``, only that very object: a 409 if another has taken its name. ``grace_s`` 0 waits for nobody."""
+        body: Object = {"preconditions": {"uid": uid}} if uid else {}
+        if grace_s is not None:
+            body["gracePeriodSeconds"] = grace_s
+        await self._call("DELETE", resource.path(namespace=namespace, name=name), body=body or None)
 
     @asynccontextmanager
     async def stream(self, path: str, query: dict[str, str], *, idle_s: float) -> AsyncIterator[aiohttp.StreamReader]:

@@ -1,0 +1,213 @@
+"""A real Kubernetes control plane on loopback: etcd, kube-apiserver and, where asked for, kube-scheduler.
+
+No kubelet and no kube-controller-manager run: nodes are plain objects, bound pods never start, and nothing is
+garbage-collected. The admission plugins that need those controllers are off, as in envtest.
+"""
+
+from __future__ import annotations
+
+import datetime
+import http.client
+import ipaddress
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from tests.support.processes import Server, find_binary, free_port, port_open
+
+ADMIN_TOKEN = "admin-of-this-test-only"
+HOW_TO_GET = (
+    "needs etcd (apt-get install etcd-server), kube-apiserver and kube-scheduler:"
+    " export KUBEBUILDER_ASSETS=$(.ci/controlplane/build)"
+)
+
+
+def missing_binaries() -> list[str]:
+    return [name for name in ("etcd", "kube-apiserver", "kube-scheduler") if find_binary(name) is None]
+
+
+@dataclass(frozen=True)
+class ControlPlane:
+    url: str
+    ca: Path
+    kubeconfig: Path  # of an administrator
+    folder: Path
+    servers: list[Server]
+
+    def kubeconfig_for(self, token: str, *, name: str) -> Path:
+        """A kubeconfig for a bearer token, such as a service account's."""
+        return write_kubeconfig(self.folder / f"{name}.kubeconfig", url=self.url, ca=self.ca, token=token)
+
+    def start_scheduler(self) -> Server:
+        port = free_port()
+        server = Server(
+            [
+                _binary("kube-scheduler"),
+                f"--kubeconfig={self.kubeconfig}",
+                f"--authentication-kubeconfig={self.kubeconfig}",
+                f"--authorization-kubeconfig={self.kubeconfig}",
+                "--leader-elect=false",
+                "--bind-address=127.0.0.1",
+                f"--secure-port={port}",
+                f"--cert-dir={self.folder / 'scheduler'}",
+            ],
+            log=self.folder / "kube-scheduler.log",
+        )
+        self.servers.append(server)
+        server.wait_until(lambda: port_open(port), what="kube-scheduler")
+        return server
+
+    def stop(self) -> None:
+        for server in reversed(self.servers):
+            server.stop()
+
+
+def start_control_plane(folder: Path) -> ControlPlane:
+    servers: list[Server] = []
+    try:
+        etcd_url = _start_etcd(folder, servers)
+        return _start_apiserver(folder, servers, etcd_url)
+    except BaseException:
+        for server in servers:
+            server.stop()
+        raise
+
+
+def _start_etcd(folder: Path, servers: list[Server]) -> str:
+    client, peer = free_port(), free_port()
+    url = f"http://127.0.0.1:{client}"
+    server = Server(
+        [
+            _binary("etcd"),
+            f"--data-dir={folder / 'etcd'}",
+            f"--listen-client-urls={url}",
+            f"--advertise-client-urls={url}",
+            f"--listen-peer-urls=http://127.0.0.1:{peer}",
+            f"--initial-advertise-peer-urls=http://127.0.0.1:{peer}",
+            f"--initial-cluster=default=http://127.0.0.1:{peer}",
+        ],
+        log=folder / "etcd.log",
+    )
+    servers.append(server)
+    server.wait_until(lambda: port_open(client), what="etcd")
+    return url
+
+
+def _start_apiserver(folder: Path, servers: list[Server], etcd_url: str) -> ControlPlane:
+    port = free_port()
+    ca, certificate, key = _write_certificates(folder)
+    tokens = folder / "tokens.csv"
+    tokens.write_text(f"{ADMIN_TOKEN},admin,admin,system:masters\n")
+    url = f"https://127.0.0.1:{port}"
+    server = Server(
+        [
+            _binary("kube-apiserver"),
+            f"--etcd-servers={etcd_url}",
+            "--bind-address=127.0.0.1",
+            "--advertise-address=127.0.0.1",
+            f"--secure-port={port}",
+            f"--tls-cert-file={certificate}",
+            f"--tls-private-key-file={key}",
+            f"--token-auth-file={tokens}",
+            "--authorization-mode=Node,RBAC",
+            "--service-cluster-ip-range=10.96.0.0/16",
+            f"--service-account-issuer={url}",
+            f"--service-account-key-file={key}",
+            f"--service-account-signing-key-file={key}",
+            # Both need kube-controller-manager: default service accounts, and readiness taints taken away again.
+            "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition",
+            "--allow-privileged=true",
+        ],
+        log=folder / "kube-apiserver.log",
+    )
+    servers.append(server)
+    server.wait_until(lambda: _ready(port, ca), what="kube-apiserver", within_s=90)
+    kubeconfig = write_kubeconfig(folder / "admin.kubeconfig", url=url, ca=ca, token=ADMIN_TOKEN)
+    return ControlPlane(url=url, ca=ca, kubeconfig=kubeconfig, folder=folder, servers=servers)
+
+
+def write_kubeconfig(path: Path, *, url: str, ca: Path, token: str) -> Path:
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "clusters": [{"name": "test", "cluster": {"server": url, "certificate-authority": str(ca)}}],
+                "users": [{"name": "test", "user": {"token": token}}],
+                "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+                "current-context": "test",
+            }
+        )
+    )
+    return path
+
+
+def _ready(port: int, ca: Path) -> bool:
+    connection = http.client.HTTPSConnection(
+        "127.0.0.1", port, timeout=5, context=ssl.create_default_context(cafile=str(ca))
+    )
+    try:
+        connection.request("GET", "/readyz", headers={"Authorization": f"Bearer {ADMIN_TOKEN}"})
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def _binary(name: str) -> Path:
+    found = find_binary(name)
+    if found is None:
+        raise RuntimeError(f"{name} not found; {HOW_TO_GET}")
+    return found
+
+
+def _write_certificates(folder: Path) -> tuple[Path, Path, Path]:
+    """A CA, and a serving certificate and key that double as the service-account signing key."""
+    now = datetime.datetime.now(datetime.UTC)
+    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test CA")])
+
+    def builder(subject: str, public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+        return (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
+            .issuer_name(ca_name)
+            .public_key(public_key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+        )
+
+    ca = (
+        builder("test CA", ca_key.public_key())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
+        .add_extension(
+            x509.KeyUsage(False, False, False, False, False, True, True, False, False),
+            critical=True,
+        )
+        .sign(ca_key, hashes.SHA256())
+    )
+    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    serving = (
+        builder("kube-apiserver", key.public_key())
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .sign(ca_key, hashes.SHA256())
+    )
+    ca_path, certificate_path, key_path = folder / "ca.crt", folder / "apiserver.crt", folder / "apiserver.key"
+    ca_path.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
+    certificate_path.write_bytes(serving.public_bytes(serialization.Encoding.PEM))
+    key_path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+        )
+    )
+    return ca_path, certificate_path, key_path
