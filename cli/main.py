@@ -7,6 +7,7 @@ in api/errors.py and in docs/cli.md.
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import os
 import sys
@@ -56,6 +57,7 @@ class LazyGroup(click.Group):
 def warmset() -> None:
     """Keep model weights warm on the nodes that are about to need them.
 
+    \b
     On a laptop or in a job:   warmset pull oci://registry.example.com/models/llama:v1 ./llama
     In a cluster:              warmset warm llama --groups 2 --size 4 --wait
     """
@@ -93,8 +95,7 @@ def _report(error: WarmsetError) -> None:
 def _wants_json() -> bool:
     arguments = sys.argv[1:]
     return "--output=json" in arguments or any(
-        option in ("-o", "--output") and value == "json"
-        for option, value in zip(arguments, arguments[1:], strict=False)
+        option in ("-o", "--output") and value == "json" for option, value in itertools.pairwise(arguments)
     )
 
 
