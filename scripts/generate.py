@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 from api import crd
@@ -15,8 +17,20 @@ def generate_crds() -> None:
         (folder / f"{plural}.yaml").write_text(crd.render(manifest))
 
 
+def generate_csi(out: Path = ROOT) -> None:
+    """Make the CSI stubs below ``out``.
+
+    protoc runs at the checkout's root, so that the stubs import each other as csi.proto.csi_pb2. They demand a
+    grpcio and a protobuf at least as new as the grpcio-tools that made them; the lock file holds them together.
+    """
+    outputs = [f"--{kind}_out={out}" for kind in ("python", "pyi", "grpc_python")]
+    command = [sys.executable, "-m", "grpc_tools.protoc", "-I.", *outputs, "csi/proto/csi.proto"]
+    subprocess.run(command, cwd=ROOT, check=True)
+
+
 def main() -> None:
     generate_crds()
+    generate_csi()
 
 
 if __name__ == "__main__":
