@@ -1,0 +1,66 @@
+"""Nodes as the planner sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from controller.quantities import Resources, resources
+
+HOSTNAME = "kubernetes.io/hostname"
+
+
+@dataclass(frozen=True, slots=True)
+class Taint:
+    key: str
+    value: str
+    effect: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    name: str
+    uid: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    taints: tuple[Taint, ...] = ()
+    ready: bool = True
+    schedulable: bool = True
+    allocatable: Resources = field(default_factory=dict)
+
+    @property
+    def hostname(self) -> str:
+        """The value by which affinity terms name this node; it is the node's name on most clusters, not on all."""
+        return self.labels.get(HOSTNAME, self.name)
+
+
+def view(node: dict[str, Any]) -> NodeView:
+    meta, spec, status = node["metadata"], node.get("spec") or {}, node.get("status") or {}
+    conditions = {c["type"]: c["status"] for c in status.get("conditions") or ()}
+    return NodeView(
+        name=meta["name"],
+        uid=meta["uid"],
+        labels=meta.get("labels") or {},
+        taints=tuple(Taint(t["key"], t.get("value", ""), t["effect"]) for t in spec.get("taints") or ()),
+        ready=conditions.get("Ready") == "True" and not meta.get("deletionTimestamp"),
+        schedulable=not spec.get("unschedulable", False),
+        allocatable=resources(status.get("allocatable")),
+    )
+
+
+def trim(node: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of a Node: 5,000 whole ones, with their image lists, would fill the controller's memory."""
+    meta, spec, status = node["metadata"], node.get("spec") or {}, node.get("status") or {}
+    kept_meta = ("name", "uid", "resourceVersion", "labels", "deletionTimestamp")
+    return {
+        "metadata": {name: meta[name] for name in kept_meta if name in meta},
+        "spec": {name: spec[name] for name in ("taints", "unschedulable") if name in spec},
+        "status": {
+            "allocatable": status.get("allocatable") or {},
+            "conditions": [
+                {"type": c["type"], "status": c["status"]}
+                for c in status.get("conditions") or ()
+                if c["type"] == "Ready"
+            ],
+        },
+    }

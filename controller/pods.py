@@ -1,0 +1,69 @@
+"""Reading pods: the facts that the controller takes from a pod's dict, each by one small function.
+
+What a pod mounts is read from its CSI volumes, never from its annotation: the volumes are what the node acts on,
+they are immutable, and they carry the revision that was fixed at admission.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from api import keys
+
+Pod = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class MountedModel:
+    """A model that a pod mounts: ``namespace/name``, and the revision where admission knew it."""
+
+    model: str
+    revision: str = ""
+
+
+def key(pod: Pod) -> tuple[str, str]:
+    return pod["metadata"].get("namespace", ""), pod["metadata"]["name"]
+
+
+def uid(pod: Pod) -> str:
+    return str(pod["metadata"].get("uid", ""))
+
+
+def models(pod: Pod) -> tuple[MountedModel, ...]:
+    """The models of the pod's inline volumes of our driver, in order, without repeats."""
+    found = []
+    for volume in pod["spec"].get("volumes") or ():
+        csi = volume.get("csi") or {}
+        attributes = csi.get("volumeAttributes") or {}
+        model = attributes.get(keys.ATTRIBUTE_MODEL, "")
+        if csi.get("driver") == keys.CSI_DRIVER and model.count("/") == 1:
+            found.append(MountedModel(model, attributes.get(keys.ATTRIBUTE_REVISION, "")))
+    return tuple(dict.fromkeys(found))
+
+
+def gates(pod: Pod) -> tuple[str, ...]:
+    return tuple(gate["name"] for gate in pod["spec"].get("schedulingGates") or ())
+
+
+def is_gated(pod: Pod) -> bool:
+    return keys.GATE in gates(pod)
+
+
+def node(pod: Pod) -> str:
+    """The node the pod is bound to, or ''."""
+    return str(pod["spec"].get("nodeName") or "")
+
+
+def is_terminal(pod: Pod) -> bool:
+    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
+def is_going(pod: Pod) -> bool:
+    return bool(pod["metadata"].get("deletionTimestamp"))
+
+
+def is_ours(pod: Pod) -> bool:
+    """Whether the pod carries our gate, our label or one of our volumes."""
+    labels = pod["metadata"].get("labels") or {}
+    return keys.MANAGED_LABEL in labels or is_gated(pod) or bool(models(pod))
