@@ -69,7 +69,7 @@ class Tree:
     digest: Digest = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "digest", _tree_digest(self.files))
+        object.__setattr__(self, "digest", Digest(hashlib.sha256(self.listing.encode()).hexdigest()))
 
     @classmethod
     def of(cls, files: Iterable[TreeFile]) -> Tree:
@@ -98,6 +98,26 @@ class Tree:
                 folder = folder.rpartition("/")[0]
         return cls(ordered)
 
+    @classmethod
+    def parse(cls, listing: str) -> Tree:
+        """The tree that a listing names. Raises InvalidArtifact or UnsafePath."""
+        files: list[TreeFile] = []
+        for line in listing.removesuffix("\n").split("\n"):  # not splitlines: a path may hold U+2028
+            sha256, _, rest = line.partition(" ")
+            size, _, path = rest.partition(" ")
+            if not (size.isascii() and size.isdigit()):
+                raise InvalidArtifact(f"not a line of a tree's listing: {line[:120]!r}")
+            files.append(TreeFile(path, int(size), Digest(sha256)))
+        return cls.of(files)
+
+    @property
+    def listing(self) -> str:
+        """One line a file, ``<sha256> <size> <path>``: paths hold no newline, so no two trees share a text.
+
+        The tree's digest is the sha256 of this text in UTF-8.
+        """
+        return "".join(f"{f.digest.hex} {f.size} {f.path}\n" for f in self.files)
+
     @property
     def size(self) -> int:
         """Bytes of all files, counted once a path."""
@@ -107,9 +127,3 @@ class Tree:
     def blobs(self) -> dict[Digest, int]:
         """Size in bytes of each distinct blob."""
         return {file.digest: file.size for file in self.files}
-
-
-def _tree_digest(files: tuple[TreeFile, ...]) -> Digest:
-    # One line a file, `<sha256> <size> <path>`: paths hold no newline, so no two trees share a text.
-    text = "".join(f"{f.digest.hex} {f.size} {f.path}\n" for f in files)
-    return Digest(hashlib.sha256(text.encode()).hexdigest())

@@ -1,0 +1,86 @@
+"""Blobs: complete, verified files under their sha256, or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from api.digest import Digest
+from api.errors import DigestMismatch, InvalidRequest
+from cache.store.files import fsync_folder, scratch_name, syncfs, write_all
+from cache.store.layout import Layout
+
+# Files up to this size commit in batches: three syncs a file would cost more than their bytes.
+SMALL_BYTES = 1 << 20
+
+
+def has_blob(layout: Layout, digest: Digest, *, size: int) -> bool:
+    try:
+        status = layout.blob(digest).lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size == size
+
+
+def install(layout: Layout, source: Path, *, digest: Digest, size: int) -> None:
+    """Give a verified file, already durable and read-only, its final name. Raises OSError.
+
+    Where the blob is there already, the one there stays, because trees link it; one of another size is damaged and is
+    replaced.
+    """
+    if has_blob(layout, digest, size=size):
+        source.unlink()
+        return
+    target = layout.blob(digest)
+    source.rename(target)  # the point of no return: from here on the blob exists for everybody
+    fsync_folder(target.parent)
+
+
+def commit_small(layout: Layout, items: Sequence[tuple[Digest, bytes]], *, syncfs_descriptor: int) -> None:
+    """Verify and commit files of at most SMALL_BYTES: one syncfs, renames, one fsync a folder.
+
+    Raises DigestMismatch or InvalidRequest before anything is written, else OSError; each file is then committed or
+    absent on its own.
+    """
+    for digest, data in items:
+        if len(data) > SMALL_BYTES:
+            raise InvalidRequest(f"{digest} has {len(data)} bytes; a batch takes files of up to {SMALL_BYTES}")
+        actual = hashlib.sha256(data).hexdigest()
+        if actual != digest.hex:
+            raise DigestMismatch(f"expected {digest}, got sha256:{actual}")
+    missing = {digest: data for digest, data in items if not has_blob(layout, digest, size=len(data))}
+    if not missing:
+        return
+    written: dict[Digest, Path] = {}
+    try:
+        for digest, data in missing.items():
+            written[digest] = scratch_name(layout.scratch)
+            _write_read_only(written[digest], data)
+        syncfs(syncfs_descriptor)
+        for digest, path in written.items():
+            path.rename(layout.blob(digest))  # the point of no return, file by file
+    except OSError:
+        for path in written.values():
+            path.unlink(missing_ok=True)
+        raise
+    for shard in {layout.blob(digest).parent for digest in written}:
+        fsync_folder(shard)
+
+
+def blobs(layout: Layout) -> Iterator[tuple[Digest, os.stat_result]]:
+    """Every blob with its status."""
+    for shard in sorted(layout.blobs.iterdir()):
+        for path in sorted(shard.iterdir()):
+            yield Digest(path.name), path.lstat()
+
+
+def _write_read_only(path: Path, data: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        write_all(fd, data)
+        os.fchmod(fd, 0o444)
+    finally:
+        os.close(fd)

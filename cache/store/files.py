@@ -1,0 +1,108 @@
+"""Durable small steps on files and folders, for Linux. Each raises OSError; callers name the failure."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def fsync_folder(path: Path) -> None:
+    """Make the names in a folder durable: a rename or link survives a power loss only after this."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def syncfs(fd: int) -> None:
+    """Write back everything of the file system that ``fd`` is on (syncfs(2)).
+
+    Reports write-back errors since the last call on the same descriptor (Linux 5.8 and newer), so the descriptor
+    must have been opened before what it is to vouch for was written.
+    """
+    if _libc.syncfs(fd) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+
+
+def write_all(fd: int, data: bytes | memoryview) -> None:
+    """Write all of ``data`` at the descriptor's position."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+def scratch_name(folder: Path) -> Path:
+    """A fresh name in the scratch folder, which is emptied at every start."""
+    return folder / secrets.token_hex(12)
+
+
+def replace_durably(path: Path, data: bytes, *, scratch: Path) -> None:
+    """Write a small file so that after any crash ``path`` holds the old bytes or the new ones, mode 0600."""
+    temporary = scratch_name(scratch)
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        write_all(fd, data)
+        os.fsync(fd)
+    except OSError:
+        temporary.unlink()
+        raise
+    finally:
+        os.close(fd)
+    temporary.rename(path)
+    fsync_folder(path.parent)
+
+
+def remove_durably(path: Path) -> bool:
+    """Unlink a file; False where there was none."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    fsync_folder(path.parent)
+    return True
+
+
+def remove_folder(path: Path) -> None:
+    """Delete a folder of ours with all in it; nothing happens where there is none.
+
+    Never follows a symbolic link and never enters another file system, so a mount point below it makes this fail
+    instead of emptying what is mounted.
+    """
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return
+    _remove_folder(path, device=status.st_dev)
+
+
+def _remove_folder(path: Path, *, device: int) -> None:
+    path.chmod(0o700)  # a tree's folders are 0555, which stops an owner who is not root
+    with os.scandir(path) as entries:
+        found = list(entries)
+    for entry in found:
+        status = entry.stat(follow_symlinks=False)
+        if not stat.S_ISDIR(status.st_mode):
+            Path(entry.path).unlink()
+        elif status.st_dev == device:
+            _remove_folder(Path(entry.path), device=device)
+    path.rmdir()  # fails with ENOTEMPTY or EBUSY where a mount point was left alone
+
+
+def regular_files(path: Path) -> Iterator[os.stat_result]:
+    """The status of every regular file below ``path``, files that vanish meanwhile left out."""
+    for folder, _, names in os.walk(path):
+        for name in names:
+            try:
+                status = Path(folder, name).lstat()
+            except FileNotFoundError:
+                continue
+            if stat.S_ISREG(status.st_mode):
+                yield status

@@ -1,0 +1,103 @@
+"""Where things lie below a store's root.
+
+    .lock .cache-id             one owner per root; which root this is
+    ingest/<hex>/               data, chunks.journal: a blob under way
+    blobs/sha256/ab/<hex>       0444, complete and verified, or absent
+    trees/<hex>/                folders 0555 of hard links to blobs
+    trees/.new-* .trash-*       a tree being built, or being removed; swept at start
+    pins/<id>                   one file a publication
+    records/trees/<hex>         a tree's listing, whose sha256 is its name
+    records/pulls/<hex of key>  pull records
+    records/used/<hex>          when a tree was last used
+    scratch/                    temporary files and blobs being deleted; emptied at start
+
+Paths are built from Digest values and from tree paths that ``safe_path`` let through, from nothing else. A tree is
+built and removed within ``trees/`` because moving a 0555 folder to another parent needs write permission on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from api.digest import Digest
+from cache.store.files import fsync_folder
+
+NEW = ".new-"
+TRASH = ".trash-"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    root: Path
+
+    @property
+    def ingests(self) -> Path:
+        return self.root / "ingest"
+
+    @property
+    def blobs(self) -> Path:
+        return self.root / "blobs" / "sha256"
+
+    @property
+    def trees(self) -> Path:
+        return self.root / "trees"
+
+    @property
+    def pins(self) -> Path:
+        return self.root / "pins"
+
+    @property
+    def listings(self) -> Path:
+        return self.root / "records" / "trees"
+
+    @property
+    def pulls(self) -> Path:
+        return self.root / "records" / "pulls"
+
+    @property
+    def uses(self) -> Path:
+        return self.root / "records" / "used"
+
+    @property
+    def scratch(self) -> Path:
+        return self.root / "scratch"
+
+    def ingest(self, digest: Digest) -> Path:
+        return self.ingests / digest.hex
+
+    def blob(self, digest: Digest) -> Path:
+        return self.blobs / digest.hex[:2] / digest.hex
+
+    def tree(self, digest: Digest) -> Path:
+        return self.trees / digest.hex
+
+    def new_tree(self, digest: Digest) -> Path:
+        return self.trees / f"{NEW}{digest.hex}"
+
+    def trash_tree(self, digest: Digest) -> Path:
+        return self.trees / f"{TRASH}{digest.hex}-{secrets.token_hex(4)}"
+
+    def listing(self, digest: Digest) -> Path:
+        return self.listings / digest.hex
+
+    def use(self, tree: Digest) -> Path:
+        return self.uses / tree.hex
+
+    def pull(self, key: str) -> Path:
+        # A key may be any text, such as a reference with slashes: its hash is a safe file name.
+        return self.pulls / hashlib.sha256(key.encode()).hexdigest()
+
+    def create(self) -> None:
+        """Make every folder that is not there, 0700 whatever the umask. Raises OSError."""
+        shards = [self.blobs / f"{n:02x}" for n in range(256)]  # made once, so that no commit has to
+        records = [self.listings.parent, self.listings, self.pulls, self.uses]
+        folders = [self.ingests, self.blobs.parent, self.blobs, *shards, self.trees, self.pins, *records, self.scratch]
+        missing = [folder for folder in folders if not folder.is_dir()]
+        for folder in missing:
+            folder.mkdir(mode=0o700)
+            folder.chmod(0o700)
+        for parent in {folder.parent for folder in missing}:
+            fsync_folder(parent)

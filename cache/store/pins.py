@@ -1,0 +1,69 @@
+"""Pins: one fsynced file a publication, written before the mount and removed after the unmount."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from api.digest import Digest
+from api.errors import InvalidArtifact, InvalidRequest
+from cache.store.files import remove_durably, replace_durably
+from cache.store.layout import Layout
+
+_ID = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """A publication that holds a tree; ``note`` is the caller's own."""
+
+    id: str
+    tree: Digest
+    note: Mapping[str, str] = field(default_factory=dict)
+
+
+class _PinFile(msgspec.Struct, frozen=True):
+    tree: str
+    note: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class PinTable:
+    """All pins. ``unreadable`` ones hold a tree that nobody can name, so nothing may be removed meanwhile."""
+
+    pins: dict[str, Pin]
+    unreadable: tuple[Path, ...]
+
+
+def write(layout: Layout, pin: Pin) -> None:
+    """Raises OSError; InvalidRequest for an id that is no file name of ours."""
+    data = msgspec.json.encode(_PinFile(tree=str(pin.tree), note=dict(pin.note)))
+    replace_durably(_path(layout, pin.id), data, scratch=layout.scratch)
+
+
+def remove(layout: Layout, id: str) -> bool:  # noqa: A002 - the API's word
+    """False where there was none. Raises OSError, InvalidRequest."""
+    return remove_durably(_path(layout, id))
+
+
+def read_all(layout: Layout) -> PinTable:
+    """Raises OSError."""
+    pins: dict[str, Pin] = {}
+    unreadable: list[Path] = []
+    for path in sorted(layout.pins.iterdir()):
+        try:
+            stored = msgspec.json.decode(path.read_bytes(), type=_PinFile)
+            pins[path.name] = Pin(path.name, Digest.parse(stored.tree), stored.note)
+        except (msgspec.MsgspecError, InvalidArtifact):
+            unreadable.append(path)
+    return PinTable(pins=pins, unreadable=tuple(unreadable))
+
+
+def _path(layout: Layout, id: str) -> Path:  # noqa: A002
+    if not _ID.fullmatch(id):
+        raise InvalidRequest(f"a publication's id is 64 hex digits, got {id[:80]!r}")
+    return layout.pins / id

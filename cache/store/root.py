@@ -1,0 +1,140 @@
+"""Ownership of a store's root: one process, one identity, noticed when either is gone.
+
+The lock is flock(2) on ``.lock``, held for life and dropped by the kernel however the process ends. ``.cache-id``
+says which cache this is: when a disk is unmounted under us, or another is mounted over it, the identity at that path
+changes, and writing on would fill the file system underneath.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import time
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+
+from api.errors import CacheVolumeLost, InvalidRequest, StoreLocked
+from cache.store.failures import disk_errors
+from cache.store.files import fsync_folder, write_all
+
+FORMAT = 1
+_LOCK = ".lock"
+_IDENTITY = ".cache-id"
+_UNFINISHED = ".cache-id.new"
+# What a root may hold before it is a cache: a start that was cut short, or a fresh ext4 file system.
+_BEFORE_FIRST_USE = frozenset({_LOCK, _UNFINISHED, "lost+found"})
+_POLL_S = 0.05
+
+
+class _Identity(msgspec.Struct, frozen=True):
+    id: str
+    format: int
+
+
+class Root:
+    """An opened root. Thread-safe: nothing changes between ``open`` and ``close``."""
+
+    def __init__(self, path: Path, *, identity: _Identity, lock: int) -> None:
+        self.path = path
+        self.cache_id = identity.id
+        self._identity = identity
+        self._lock = lock
+
+    @classmethod
+    def open(cls, path: Path, *, wait_s: float) -> Root:
+        """Own ``path``, made with mode 0700 where it is not there; waits at most ``wait_s`` seconds for the lock.
+
+        Raises StoreLocked, DiskError, or InvalidRequest for a path that cannot be a cache's root.
+        """
+        with disk_errors(f"opening the cache at {path}"):
+            if path.is_symlink():
+                raise InvalidRequest(f"{path} is a symbolic link", hint=f"give the real path: {path.resolve()}")
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            names = {entry.name for entry in path.iterdir()}
+            if _IDENTITY not in names and names - _BEFORE_FIRST_USE:
+                raise InvalidRequest(f"{path} holds files and is no cache", hint="give an empty folder or a new one")
+            lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                _take(lock, path, wait_s=wait_s)
+                return cls(path, identity=_identity(path), lock=lock)
+            except BaseException:
+                os.close(lock)
+                raise
+
+    def check(self) -> None:
+        """Raise CacheVolumeLost unless the path still leads to the root that was opened."""
+        try:
+            same = _read(self.path) == self._identity and os.path.samestat(
+                os.fstat(self._lock), (self.path / _LOCK).stat()
+            )
+        except (OSError, msgspec.MsgspecError):
+            same = False
+        if not same:
+            raise CacheVolumeLost(
+                f"the cache at {self.path} is not the one that was opened",
+                hint="its disk was unmounted or its files were removed; mount it again and restart",
+            )
+
+    def syncfs_descriptor(self) -> int:
+        """A descriptor on the root's file system, opened at start; see files.syncfs."""
+        return self._lock
+
+    def close(self) -> None:
+        os.close(self._lock)
+
+    def __enter__(self) -> Root:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def _take(lock: int, path: Path, *, wait_s: float) -> None:
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() >= deadline:
+                raise StoreLocked(
+                    f"another process owns the cache at {path}",
+                    hint="is an agent or another command running on it? stop it, or use another folder",
+                ) from error
+            time.sleep(_POLL_S)
+        else:
+            return
+
+
+def _read(path: Path) -> _Identity:
+    return msgspec.json.decode((path / _IDENTITY).read_bytes(), type=_Identity)
+
+
+def _identity(path: Path) -> _Identity:
+    try:
+        identity = _read(path)
+    except FileNotFoundError:
+        return _create_identity(path)
+    except msgspec.MsgspecError as error:
+        raise InvalidRequest(f"{path / _IDENTITY} cannot be read", hint="is this really a cache?") from error
+    if identity.format != FORMAT:
+        raise InvalidRequest(
+            f"the cache at {path} has format {identity.format}, this version knows {FORMAT}",
+            hint="use the version that made it, or another folder",
+        )
+    return identity
+
+
+def _create_identity(path: Path) -> _Identity:
+    identity = _Identity(id=secrets.token_hex(16), format=FORMAT)
+    fd = os.open(path / _UNFINISHED, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        write_all(fd, msgspec.json.encode(identity))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    (path / _UNFINISHED).rename(path / _IDENTITY)
+    fsync_folder(path)
+    return identity

@@ -1,0 +1,103 @@
+"""What the cache takes on its disk, and what it has promised to running pulls."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from api.digest import Digest
+from api.errors import InsufficientCache
+from cache.store.blobs import has_blob
+from cache.store.files import regular_files
+from cache.store.ingest import DATA
+from cache.store.layout import Layout
+
+# A blob costs an inode while it is pulled and a name in each tree; a folder or a record now and then.
+_SPARE_INODES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Bytes. ``used`` is what the cache's files take on the disk, each inode once, unfinished blobs included;
+    ``reserved`` is promised to running pulls and not taken yet; ``free`` is what a new pull may take."""
+
+    capacity: int
+    used: int
+    reserved: int
+    free: int
+
+
+class Claims:
+    """Which blobs running pulls need, and the bytes that those still lack. Guarded by the store's lock."""
+
+    def __init__(self) -> None:
+        self._holders: Counter[Digest] = Counter()
+        self._sizes: dict[Digest, int] = {}
+
+    def __contains__(self, digest: Digest) -> bool:
+        return digest in self._sizes
+
+    def add(self, blobs: Mapping[Digest, int]) -> None:
+        self._sizes.update(blobs)
+        self._holders.update(blobs.keys())
+
+    def drop(self, blobs: Mapping[Digest, int]) -> None:
+        for digest in blobs:
+            self._holders[digest] -= 1
+            if not self._holders[digest]:
+                del self._holders[digest], self._sizes[digest]
+
+    def outstanding(self, layout: Layout) -> int:
+        """Bytes promised and not yet allocated. Raises OSError."""
+        return _lacking(layout, self._sizes)
+
+
+def reserve(layout: Layout, claims: Claims, blobs: Mapping[Digest, int], *, keep_free: int) -> None:
+    """Add ``blobs`` (sizes in bytes) to ``claims`` when the disk can take what they lack beside all other claims.
+
+    Raises InsufficientCache, which says how much is missing, else OSError.
+    """
+    new = {digest: size for digest, size in blobs.items() if digest not in claims}
+    need = _lacking(layout, new)
+    disk = os.statvfs(layout.root)
+    free = disk.f_bavail * disk.f_frsize - keep_free - claims.outstanding(layout)
+    if need > max(free, 0):
+        raise InsufficientCache(
+            f"{need} bytes are needed and {max(free, 0)} are free for the cache: {need - max(free, 0)} are missing",
+            hint="remove models that are not in use (warmset rm, warmset cool), or give the cache a larger disk",
+        )
+    # File systems that make inodes as they go say 0 in all.
+    if disk.f_files and disk.f_favail < len(new) + _SPARE_INODES:
+        raise InsufficientCache(
+            f"{len(new) + _SPARE_INODES} inodes are needed and {disk.f_favail} are free",
+            hint="remove small files or models from the cache's disk, or give it a file system with more inodes",
+        )
+    claims.add(blobs)
+
+
+def measure(layout: Layout, claims: Claims, *, keep_free: int) -> Usage:
+    """Count what is there now. Walks the whole cache. Raises OSError."""
+    blocks = {status.st_ino: status.st_blocks for status in regular_files(layout.root)}
+    disk = os.statvfs(layout.root)
+    reserved = claims.outstanding(layout)
+    return Usage(
+        capacity=disk.f_blocks * disk.f_frsize,
+        used=512 * sum(blocks.values()),  # st_blocks counts 512-byte units whatever the file system's block is
+        reserved=reserved,
+        free=max(0, disk.f_bavail * disk.f_frsize - keep_free - reserved),
+    )
+
+
+def _lacking(layout: Layout, blobs: Mapping[Digest, int]) -> int:
+    total = 0
+    for digest, size in blobs.items():
+        if has_blob(layout, digest, size=size):
+            continue
+        try:
+            allocated = 512 * (layout.ingest(digest) / DATA).lstat().st_blocks
+        except FileNotFoundError:
+            allocated = 0
+        total += max(0, size - allocated)
+    return total

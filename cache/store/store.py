@@ -1,0 +1,314 @@
+"""A node's content-addressed store: one root, one owner, blobs and trees that are complete or absent.
+
+Failure model: after kill -9 or a power loss at any point, ``Store.open`` succeeds without a manual step, a path under
+blobs/ or trees/ has its complete verified bytes or does not exist, and nothing is leaked for good. Ready means
+verified, complete and durable: ``publish_tree`` returns only then. The order is blob, tree, record; removal goes the
+other way.
+
+Methods may be called from any thread. One lock serialises what must be decided together (pins and removals, space);
+the bytes of a pull are written outside it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from api.digest import Digest
+from api.errors import InUse, NotFound
+from api.tree import Tree, TreeFile
+from cache.store import blobs, pins, records, space, sweep, trees
+from cache.store.datafile import IO
+from cache.store.failures import disk_errors
+from cache.store.files import remove_folder, scratch_name
+from cache.store.ingest import Ingest
+from cache.store.layout import Layout
+from cache.store.pins import Pin
+from cache.store.records import PullRecord
+from cache.store.root import Root
+from cache.store.space import Claims, Usage
+from cache.store.staged import Staged
+
+
+class Store:
+    """Open with ``Store.open``; every method raises DiskError or InsufficientCache for what the disk refuses, and
+    those that write raise CacheVolumeLost when the root is no longer the one that was opened."""
+
+    def __init__(self, root: Root, *, io: IO, keep_free: int) -> None:
+        self._root = root
+        self._layout = Layout(root.path)
+        self._io: IO = io
+        self._keep_free = keep_free
+        self._claims = Claims()
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(cls, root: Path, *, io: IO = "auto", wait_s: float = 0.0, keep_free: int = 0) -> Store:
+        """Own the root, made where it is not there, and settle what a crash left of earlier work.
+
+        Waits at most ``wait_s`` seconds for another owner. ``keep_free`` bytes of the disk are never asked for.
+        Raises StoreLocked, DiskError, or InvalidRequest for a folder that cannot be a cache.
+        """
+        owned = Root.open(root, wait_s=wait_s)
+        try:
+            store = cls(owned, io=io, keep_free=keep_free)
+            with disk_errors(f"opening the cache at {root}"):
+                store._layout.create()
+                sweep.reconcile(store._layout)
+        except BaseException:
+            owned.close()
+            raise
+        return store
+
+    def __repr__(self) -> str:
+        return f"Store({self.root})"
+
+    @property
+    def root(self) -> Path:
+        return self._root.path
+
+    @property
+    def cache_id(self) -> str:
+        """Identity of this root; a new disk has a new one."""
+        return self._root.cache_id
+
+    def close(self) -> None:
+        """Give up the root. Ingests must be closed before."""
+        self._root.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    # -- blobs
+
+    def has_blob(self, digest: Digest, size: int) -> bool:
+        with disk_errors(f"looking for {digest}"):
+            return blobs.has_blob(self._layout, digest, size=size)
+
+    def blob_path(self, digest: Digest) -> Path:
+        return self._layout.blob(digest)
+
+    @contextmanager
+    def claim(self, sizes: Mapping[Digest, int]) -> Iterator[None]:
+        """Hold the blobs that a pull needs: those here are not removed, and the bytes of the others are reserved.
+
+        Raises InsufficientCache at once when the whole does not fit.
+        """
+        with self._lock, self._writing("reserving space"):
+            space.reserve(self._layout, self._claims, sizes, keep_free=self._keep_free)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._claims.drop(sizes)
+
+    def ingest(self, digest: Digest, *, size: int, chunk_bytes: int) -> Ingest:
+        """Start the blob, or resume what is left of it; its space is reserved and, where possible, allocated.
+
+        One at a time a digest. Raises InsufficientCache, which says how much is missing.
+        """
+        sizes = {digest: size}
+        with self._lock, self._writing(f"starting the ingest of {digest}"):
+            space.reserve(self._layout, self._claims, sizes, keep_free=self._keep_free)
+
+        def release() -> None:
+            with self._lock:
+                self._claims.drop(sizes)
+
+        try:
+            return Ingest.open(
+                digest, size=size, chunk_bytes=chunk_bytes, layout=self._layout, io=self._io, on_close=release
+            )
+        except BaseException:
+            release()
+            raise
+
+    def stage(self) -> Staged:
+        """A sequential writer for a file whose digest is known only at its end."""
+        self._root.check()
+        return Staged(self._layout)
+
+    def commit_small(self, items: Sequence[tuple[Digest, bytes]]) -> None:
+        """Verify and commit files of at most SMALL_BYTES in one batch. Raises DigestMismatch before any is written."""
+        with self._writing(f"committing {len(items)} small files"):
+            blobs.commit_small(self._layout, items, syncfs_descriptor=self._root.syncfs_descriptor())
+
+    def drop_blob(self, digest: Digest) -> bool:
+        """Forget a blob whose bytes turned out wrong; False where there was none.
+
+        Trees that link it keep their file, but are not intact any more, so the next pull fetches and publishes anew.
+        """
+        with self._lock, self._writing(f"dropping {digest}"):
+            try:
+                self._layout.blob(digest).unlink()
+            except FileNotFoundError:
+                return False
+            return True
+
+    # -- trees
+
+    def publish_tree(self, tree: Tree) -> Path:
+        """Make the tree's folder; returns it. Does nothing when it is there and intact; replaces a damaged one.
+
+        Raises NotFound when a blob is missing, InUse when a damaged tree is mounted.
+        """
+        with self._lock, self._writing(f"publishing tree {tree.digest}"):
+            path = self._layout.tree(tree.digest)
+            if trees.read(self._layout, tree.digest) is not None:
+                return path
+            if path.exists():
+                self._refuse_pinned(tree.digest)
+                remove_folder(trees.unpublish(self._layout, tree.digest))
+            return trees.publish(self._layout, tree)
+
+    def tree(self, digest: Digest) -> Tree | None:
+        """The tree when it is published and intact (every file is its blob), else None."""
+        with disk_errors(f"reading tree {digest}"):
+            return trees.read(self._layout, digest)
+
+    def tree_path(self, digest: Digest) -> Path:
+        return self._layout.tree(digest)
+
+    def trees(self) -> list[Digest]:
+        """Every published tree, damaged ones included."""
+        with disk_errors("listing trees"):
+            return trees.published(self._layout)
+
+    def remove_tree(self, digest: Digest) -> int:
+        """Remove the tree, its records, and each of its blobs that no other tree links and no pull claims.
+
+        Returns the bytes freed, 0 where there was no such tree. Raises InUse while a publication pins it.
+        """
+        with self._lock, self._writing(f"removing tree {digest}"):
+            self._refuse_pinned(digest)
+            if not self._layout.tree(digest).is_dir():
+                return 0
+            tree = trees.described(self._layout, digest)
+            for record in records.read_pulls(self._layout):
+                if record.tree == digest:
+                    records.remove_pull(self._layout, record.key)
+            remove_folder(trees.unpublish(self._layout, digest))
+            self._layout.listing(digest).unlink(missing_ok=True)
+            self._layout.use(digest).unlink(missing_ok=True)
+            trash = [self._discard(blob) for blob in (tree.blobs if tree else ())]
+        # Freeing the extents of a large file takes a while, so it happens outside the lock.
+        with disk_errors(f"removing tree {digest}"):
+            return sum(_delete(path) for path in trash if path is not None)
+
+    def verify_tree(self, digest: Digest, *, on_bytes: Callable[[int], None] | None = None) -> list[TreeFile]:
+        """Hash every file; returns those whose bytes are not what they should be. Raises NotFound without the tree.
+
+        ``on_bytes`` is told of progress: bytes read since its last call.
+        """
+        with disk_errors(f"verifying tree {digest}"):
+            tree = trees.described(self._layout, digest)
+            if tree is None:
+                raise NotFound(f"tree {digest} is not in the cache")
+            return trees.wrong_files(self._layout, tree, on_bytes=on_bytes)
+
+    # -- pins
+
+    def pin(self, id: str, *, tree: Digest, note: Mapping[str, str]) -> None:  # noqa: A002 - the API's word
+        """Hold a tree for a publication (64 hex digits), durably before this returns; again with the same is fine.
+
+        Raises NotFound when the tree is absent or damaged, InUse when the id pins another tree.
+        """
+        wanted = Pin(id, tree, dict(note))
+        with self._lock, self._writing(f"pinning tree {tree}"):
+            there = pins.read_all(self._layout).pins.get(id)
+            if there is not None and there.tree != tree:
+                raise InUse(f"publication {id} pins tree {there.tree}")
+            if trees.read(self._layout, tree) is None:
+                raise NotFound(f"tree {tree} is not in the cache")
+            if there != wanted:
+                pins.write(self._layout, wanted)
+
+    def unpin(self, id: str) -> bool:  # noqa: A002 - the API's word
+        """Give up a pin; False where there was none."""
+        with self._lock, self._writing(f"unpinning {id}"):
+            return pins.remove(self._layout, id)
+
+    def pins(self) -> dict[str, Pin]:
+        """Pins by publication id."""
+        with disk_errors("reading pins"):
+            return pins.read_all(self._layout).pins
+
+    # -- records
+
+    def record_pull(self, record: PullRecord) -> None:
+        """Remember durably what was pulled under ``record.key``, in place of what was known of it."""
+        with self._writing(f"recording {record.key}"):
+            records.write_pull(self._layout, record)
+
+    def pull_records(self) -> list[PullRecord]:
+        """What was pulled, by key, of trees that are still here."""
+        with disk_errors("reading pull records"):
+            return [r for r in records.read_pulls(self._layout) if self._layout.tree(r.tree).is_dir()]
+
+    def forget(self, key: str) -> None:
+        """Drop a pull record; the tree stays."""
+        with self._writing(f"forgetting {key}"):
+            records.remove_pull(self._layout, key)
+
+    def touch(self, tree: Digest) -> None:
+        """Say that the tree is used now."""
+        with self._writing(f"marking tree {tree} as used"):
+            records.write_use(self._layout, tree)
+
+    def last_used(self, tree: Digest) -> float | None:
+        """When the tree was last touched, Unix time in seconds; None for never."""
+        with disk_errors(f"reading the last use of tree {tree}"):
+            return records.read_use(self._layout, tree)
+
+    # -- space
+
+    def usage(self) -> Usage:
+        """Bytes on the disk, measured now: walks the whole cache."""
+        with self._lock, disk_errors("measuring the cache"):
+            return space.measure(self._layout, self._claims, keep_free=self._keep_free)
+
+    def trim(self, *, idle_s: float) -> int:
+        """Delete blobs that no tree links and unfinished ingests, if older than ``idle_s`` seconds and not claimed.
+
+        Returns the bytes freed. The first thing to do when space is short.
+        """
+        with self._lock, self._writing("trimming the cache"):
+            return sweep.trim(self._layout, self._claims, idle_s=idle_s)
+
+    @contextmanager
+    def _writing(self, doing: str) -> Iterator[None]:
+        self._root.check()
+        with disk_errors(doing):
+            yield
+
+    def _refuse_pinned(self, digest: Digest) -> None:
+        table = pins.read_all(self._layout)
+        if table.unreadable:
+            raise InUse(
+                f"pin {table.unreadable[0].name} cannot be read, so any tree may be in use",
+                hint="unpublish that volume, or remove the file after checking that nothing is mounted",
+            )
+        holders = [pin.id for pin in table.pins.values() if pin.tree == digest]
+        if holders:
+            raise InUse(f"tree {digest} is mounted by {len(holders)} publications", hint="delete the pods that use it")
+
+    def _discard(self, digest: Digest) -> Path | None:
+        """Take a blob's name away if nothing needs it; returns where its bytes are now."""
+        blob = self._layout.blob(digest)
+        if digest in self._claims or not blob.exists() or blob.lstat().st_nlink > 1:
+            return None
+        trash = scratch_name(self._layout.scratch)
+        blob.rename(trash)
+        return trash
+
+
+def _delete(path: Path) -> int:
+    freed = 512 * path.lstat().st_blocks
+    path.unlink()
+    return freed
