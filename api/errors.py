@@ -19,6 +19,10 @@
     ├── InUse                   a pin holds what was asked to go
     ├── Pulling                 not there yet; the pull goes on in the background
     ├── AgentUnavailable        the node's agent does not answer
+    ├── TargetBusy              another call works on the mount target, or a process holds it
+    ├── AlreadyPublished        the mount target shows something else than what is asked for now
+    ├── MountFailed             the kernel refused a mount
+    │   └── MountLimit          because some limit of the node is reached
     ├── ClusterUnavailable      the API server does not answer, or refuses
     └── WaitTimeout             what was waited for did not come in time
 
@@ -85,9 +89,9 @@ class SourceUnavailable(WarmsetError):
 
 
 class RateLimited(SourceUnavailable):
-    """``retry_after_s`` is what the source asked for, in seconds."""
+    """``retry_after_s`` is what the source asked for, in seconds; 0 where that is not known any more."""
 
-    def __init__(self, message: str, *, retry_after_s: float, hint: str = "") -> None:
+    def __init__(self, message: str, *, retry_after_s: float = 0.0, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.retry_after_s = retry_after_s
 
@@ -148,6 +152,27 @@ class AgentUnavailable(WarmsetError):
     retryable = True
     exit_code = 5
     grpc_status = "UNAVAILABLE"
+
+
+class TargetBusy(WarmsetError):
+    retryable = True
+    exit_code = 9
+    grpc_status = "ABORTED"
+
+
+class AlreadyPublished(WarmsetError):
+    exit_code = 9
+    grpc_status = "ALREADY_EXISTS"
+
+
+class MountFailed(WarmsetError):
+    exit_code = 8
+    grpc_status = "INTERNAL"
+
+
+class MountLimit(MountFailed):
+    retryable = True
+    grpc_status = "RESOURCE_EXHAUSTED"
 
 
 class ClusterUnavailable(WarmsetError):
