@@ -24,7 +24,8 @@
     ├── MountFailed             the kernel refused a mount
     │   └── MountLimit          because some limit of the node is reached
     ├── ClusterUnavailable      the API server does not answer, or refuses
-    └── WaitTimeout             what was waited for did not come in time
+    ├── WaitTimeout             what was waited for did not come in time
+    └── Cancelled               whoever asked took it back; what has come so far is kept for a resume
 
 A class says whether a retry can help, which exit code the CLI ends with and which gRPC
 status the CSI driver answers. The reason, the class's name, is what conditions, events,
@@ -185,6 +186,12 @@ class WaitTimeout(WarmsetError):
     retryable = True
     exit_code = 10
     grpc_status = "DEADLINE_EXCEEDED"
+
+
+class Cancelled(WarmsetError):
+    retryable = True
+    exit_code = 130
+    grpc_status = "CANCELLED"
 
 
 def error_class(reason: str) -> type[WarmsetError]:
