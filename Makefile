@@ -9,7 +9,7 @@ setup:
 	@$(PYTHON) scripts/bootstrap.py
 
 demo: setup ## A group of four warms from a slow registry, on this machine, without a cluster or root
-	@$(BIN)/python -m cli.demo
+	@$(BIN)/python -m demo
 
 test: setup ## Every test that needs no server and no root
 	$(BIN)/python -m pytest tests/unit

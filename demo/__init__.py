@@ -1,0 +1,1 @@
+"""`make demo`: a group of four warms from a slow registry, on one machine, without a cluster or root."""
