@@ -9,12 +9,12 @@ tightest fit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from controller.fitting import PodShape, Rejection, misfit, shortage
 from controller.nodes import NodeView
-from controller.quantities import Resources, subtract
+from controller.quantities import Resources, add, subtract
 
 MANY = 1 << 31  # as many as come: pods that ask for nothing
 
@@ -51,14 +51,17 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``nodes`` in order of choice, beside them ``spares``; empty when nothing fits, and then ``reason`` says why."""
+    """``nodes`` in order of choice, beside them ``spares``; empty when nothing fits, and then ``reason`` says why.
+
+    ``reserved`` is what the group's pods will take on each node; other groups' plans count it as gone.
+    """
 
     nodes: tuple[str, ...] = ()
     spares: tuple[str, ...] = ()
     domain: str = ""
     reason: str = ""
     rejections: tuple[Rejection, ...] = ()
-    missing_bytes: int = field(default=0, compare=False)
+    reserved: Mapping[str, Resources] = field(default_factory=dict)
 
     @property
     def all_nodes(self) -> tuple[str, ...]:
@@ -73,6 +76,7 @@ class Plan:
 class _Choice:
     nodes: tuple[Candidate, ...]
     spares: tuple[Candidate, ...]
+    reserved: Mapping[str, Resources]
     domain: str
     size: int  # usable nodes of the domain: the smaller, the tighter the fit
 
@@ -95,9 +99,11 @@ def plan(demand: Demand, candidates: Iterable[Candidate]) -> Plan:
     kinds.sort(key=_Kind.difficulty)
     choices = []
     for domain, members in _domains(demand, usable).items():
-        packed = _pack(kinds, members, spare_nodes=demand.spare_nodes)
+        packed = _pack(kinds, members)
         if packed is not None:
-            choices.append(_Choice(nodes=packed[0], spares=packed[1], domain=domain, size=len(members)))
+            chosen, others, reserved = packed
+            spares = others[: demand.spare_nodes]
+            choices.append(_Choice(nodes=chosen, spares=spares, reserved=reserved, domain=domain, size=len(members)))
     if not choices:
         return Plan(reason="NoDomainFits", rejections=tuple(rejections))
     best = min(choices, key=_Choice.cost)
@@ -106,7 +112,7 @@ def plan(demand: Demand, candidates: Iterable[Candidate]) -> Plan:
         spares=tuple(c.node.name for c in best.spares),
         domain=best.domain,
         rejections=tuple(rejections),
-        missing_bytes=sum(c.missing_bytes for c in best.nodes + best.spares),
+        reserved=best.reserved,
     )
 
 
@@ -176,20 +182,24 @@ def _domains(demand: Demand, usable: Sequence[Candidate]) -> dict[str, list[Cand
     return domains
 
 
-def _pack(
-    kinds: Sequence[_Kind], members: Sequence[Candidate], *, spare_nodes: int
-) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...]] | None:
+_Packed = tuple[tuple[Candidate, ...], tuple[Candidate, ...], dict[str, Resources]]  # used, unused, what is taken
+
+
+def _pack(kinds: Sequence[_Kind], members: Sequence[Candidate]) -> _Packed | None:
     """First fit over ``members`` in order of preference; None when a pod is left over."""
     left = [kind.count for kind in kinds]
     chosen: list[Candidate] = []
     others: list[Candidate] = []
+    reserved: dict[str, Resources] = {}
     for candidate in members:
         taken = _fill(kinds, left, candidate)
         left = [count - n for count, n in zip(left, taken, strict=True)]
-        (chosen if any(taken) else others).append(candidate)
-    if any(left):
-        return None
-    return tuple(chosen), tuple(others[:spare_nodes])
+        if any(taken):
+            chosen.append(candidate)
+            reserved[candidate.node.name] = add(_times(k.pod.requests, n) for k, n in zip(kinds, taken, strict=True))
+        else:
+            others.append(candidate)
+    return None if any(left) else (tuple(chosen), tuple(others), reserved)
 
 
 def _fill(kinds: Sequence[_Kind], left: Sequence[int], candidate: Candidate) -> list[int]:
@@ -203,10 +213,14 @@ def _fill(kinds: Sequence[_Kind], left: Sequence[int], candidate: Candidate) -> 
             most = 0 if alone else min(most, 1)
             alone = alone or bool(most)
         if most:
-            free = subtract(free, {name: amount * most for name, amount in kind.pod.requests.items()})
+            free = subtract(free, _times(kind.pod.requests, most))
         taken.append(most)
     return taken
 
 
 def _room(free: Resources, asked: Resources) -> int:
     return min((max(0, free.get(name, 0)) // amount for name, amount in asked.items()), default=MANY)
+
+
+def _times(amounts: Resources, n: int) -> dict[str, int]:
+    return {name: amount * n for name, amount in amounts.items()}

@@ -1,0 +1,226 @@
+"""What to do about one group, decided from a snapshot of it: wait, plan, release. No effects here.
+
+A group is held while its models' revisions are unknown, while the planned nodes are not warm, and while no node
+has a working agent. It is let go, all members in one burst, when enough planned nodes are Ready with the same
+trees to take its pods; when no node could run it at all (so that an autoscaler sees its pods); or when the clock
+has run out. Once one member is free the group counts as released: members that appear later go on arrival.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from controller.fitting import PodShape, Rejection, shape
+from controller.gates import Terms
+from controller.groups import GroupMember
+from controller.nodes import NodeView
+from controller.plan import Candidate, Demand, Plan, plan
+from controller.pods import Pod, gates, is_gated, key, node
+from controller.warmth import NODE_FAILURES, Wanted, Warmth, agreeing, by_node
+
+DEFAULT_SCHEDULER = "default-scheduler"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why the group's models cannot be pulled yet: a named reason, and words for a person."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """A node as this group sees it: free for it means not taken by pods nor reserved by other groups' plans."""
+
+    view: NodeView
+    free: Mapping[str, int]
+    warmth: Warmth
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFacts:
+    """The snapshot. ``pods`` are the group's living pods; ``held`` the nodes of its earlier plan, in order."""
+
+    member: GroupMember
+    pods: tuple[Pod, ...]
+    nodes: tuple[NodeFacts, ...]
+    wanted: tuple[Wanted, ...] = ()
+    problem: Problem | None = None
+    held: tuple[str, ...] = ()
+    taken_domains: frozenset[str] = frozenset()
+    expires: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """``plan`` is what the NodeCaches should say from now on; ``release`` names the pods to let go with ``terms``.
+
+    ``reason`` is Warming, Warm, Released, or the name of what is in the way; ``message`` says it to a person.
+    """
+
+    reason: str
+    message: str
+    plan: Plan = field(default_factory=Plan)
+    release: tuple[tuple[str, str], ...] = ()
+    terms: Terms = field(default_factory=Terms)
+
+    @property
+    def forced(self) -> bool:
+        return bool(self.release) and self.reason not in ("Warm", "Released")
+
+
+def decide(facts: GroupFacts, *, now: datetime) -> Decision:
+    gated = tuple(pod for pod in facts.pods if is_gated(pod))
+    if len(gated) < len(facts.pods):
+        return _after_release(facts, gated)
+    ours_only = tuple(key(pod) for pod in gated if len(gates(pod)) == 1)
+    expired = facts.expires is not None and now >= facts.expires
+    if facts.problem is not None:
+        if expired:
+            return _force(facts, ours_only, f"held for long enough; {facts.problem.message}")
+        kept = Plan(nodes=facts.held)
+        return Decision(facts.problem.reason, facts.problem.message, plan=kept)
+    chosen = plan(_demand(facts), _candidates(facts))
+    if not chosen.fits:
+        return _nothing_fits(facts, chosen, ours_only, expired=expired)
+    warm = _warm_nodes(facts, chosen)
+    if warm is not None and ours_only:
+        terms = Terms(hostnames=_hostnames(facts, warm), domain=_domain(facts, chosen.domain))
+        message = f"{len(warm)} of {len(chosen.all_nodes)} planned nodes are warm and hold all {len(gated)} pods"
+        return Decision("Warm", message, plan=chosen, release=ours_only, terms=terms)
+    progress = _progress(facts, chosen)
+    if expired:
+        return replace(_force(facts, ours_only, f"held for long enough; {progress}"), plan=chosen)
+    return Decision("Warming", progress, plan=chosen)
+
+
+def adopt(facts: GroupFacts) -> Plan:
+    """The plan that NodeCaches still hold for the group, with what its pods take on each node: after a restart,
+    every group's plan is known before any group is planned anew."""
+    held = tuple(c for c in _candidates(facts) if c.held)
+    chosen = plan(_demand(facts), held)
+    return chosen if chosen.fits else Plan(nodes=facts.held)
+
+
+def _demand(facts: GroupFacts) -> Demand:
+    """The declared number of pods; those not made yet are taken to be like the last worker."""
+    unbound = [shape(pod) for pod in facts.pods if not node(pod)]
+    workers = sorted(facts.pods, key=lambda pod: (facts.member.name == key(pod)[1], key(pod)))
+    absent = max(0, facts.member.size - len(facts.pods))
+    like = shape(workers[0]) if workers else PodShape()
+    return Demand(
+        pods=(*unbound, *([like] * absent)),
+        topology_key=facts.member.topology_key,
+        domain=_domain_of_bound(facts),
+        taken_domains=facts.taken_domains,
+    )
+
+
+def _candidates(facts: GroupFacts) -> list[Candidate]:
+    held = frozenset(facts.held)
+    return [
+        Candidate(
+            node=n.view,
+            free=n.free,
+            missing_bytes=n.warmth.missing_bytes,
+            held=n.view.name in held,
+            unusable=_unusable(n.warmth),
+        )
+        for n in facts.nodes
+    ]
+
+
+def _unusable(warmth: Warmth) -> tuple[str, str] | None:
+    if not warmth.has_agent:
+        return "NoAgent", "no Warmset agent reports from the node"
+    failure = warmth.failure
+    if failure is not None and failure.reason in NODE_FAILURES:
+        return failure.reason, failure.message or "the node cannot take the model"
+    return None
+
+
+def _nothing_fits(
+    facts: GroupFacts, chosen: Plan, ours_only: tuple[tuple[str, str], ...], *, expired: bool
+) -> Decision:
+    """Whether the cluster has no room, or only lacks nodes that could be warmed: the second may heal by itself."""
+    anyhow = plan(_demand(facts), [replace(c, unusable=None) for c in _candidates(facts)])
+    why = summary(chosen.rejections)
+    if not anyhow.fits:
+        message = f"no nodes can run all {facts.member.size} pods now, so they go to the scheduler as they are: {why}"
+        return Decision("NoDomainFits", message, plan=chosen, release=ours_only)
+    if expired:
+        return _force(facts, ours_only, f"held for long enough; no usable nodes: {why}")
+    return Decision("NoUsableNodes", f"nodes that could run the group cannot be warmed: {why}", plan=chosen)
+
+
+def _force(facts: GroupFacts, ours_only: tuple[tuple[str, str], ...], message: str) -> Decision:
+    return Decision("HoldExpired", message, plan=Plan(nodes=facts.held), release=ours_only)
+
+
+def _after_release(facts: GroupFacts, gated: tuple[Pod, ...]) -> Decision:
+    """Members that come late follow the others; the plan keeps its nodes until all pods are bound."""
+    bound = {node(pod) for pod in facts.pods if node(pod)}
+    complete = len(facts.pods) >= facts.member.size and all(node(pod) for pod in facts.pods)
+    kept = Plan(nodes=tuple(sorted(bound))) if complete else adopt(facts)
+    late = tuple(key(pod) for pod in gated if len(gates(pod)) == 1)
+    nodes = [facts_of.warmth for facts_of in facts.nodes if facts_of.view.name in {*kept.all_nodes, *bound}]
+    warm = tuple(sorted(n.node for n in agreeing(nodes, facts.wanted))) if facts.wanted else ()
+    terms = Terms(hostnames=_hostnames(facts, warm), domain=_domain(facts, _domain_of_bound(facts)))
+    message = f"{len(bound)} of {facts.member.size} pods are on nodes"
+    return Decision("Released", message, plan=kept, release=late, terms=terms)
+
+
+def _warm_nodes(facts: GroupFacts, chosen: Plan) -> tuple[str, ...] | None:
+    """The planned nodes that are warm, when they alone can take the group's pods."""
+    planned = [n.warmth for n in facts.nodes if n.view.name in chosen.all_nodes]
+    warm = frozenset(w.node for w in agreeing(planned, facts.wanted))
+    if warm.issuperset(chosen.nodes):
+        return tuple(sorted(warm))
+    demand = _demand(facts)
+    if not warm or not plan(demand, [c for c in _candidates(facts) if c.node.name in warm]).fits:
+        return None
+    return tuple(sorted(warm))
+
+
+def _hostnames(facts: GroupFacts, names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(sorted(n.view.hostname for n in facts.nodes if n.view.name in names))
+
+
+def _domain(facts: GroupFacts, value: str) -> tuple[str, str] | None:
+    """Required only where the group asked, and where the scheduler that reads our terms is the default one."""
+    schedulers = {pod["spec"].get("schedulerName", DEFAULT_SCHEDULER) for pod in facts.pods}
+    if not facts.member.topology_key or not value or schedulers != {DEFAULT_SCHEDULER}:
+        return None
+    return facts.member.topology_key, value
+
+
+def _domain_of_bound(facts: GroupFacts) -> str:
+    """The domain in which a member already runs, the leader's before others'."""
+    if not facts.member.topology_key:
+        return ""
+    labels = {n.view.name: n.view.labels for n in facts.nodes}
+    bound = sorted(
+        (pod for pod in facts.pods if node(pod)), key=lambda pod: (facts.member.name != key(pod)[1], key(pod))
+    )
+    return next((labels[node(p)].get(facts.member.topology_key, "") for p in bound if node(p) in labels), "")
+
+
+def _progress(facts: GroupFacts, chosen: Plan) -> str:
+    known = by_node(n.warmth for n in facts.nodes)
+    planned = [known[name] for name in chosen.all_nodes if name in known]
+    ready = sum(w.ready for w in planned)
+    failures = [f"{w.node}: {w.failure.reason}" for w in planned if w.failure is not None]
+    return "; ".join([f"{ready} of {len(planned)} planned nodes are warm", *failures[:3]])
+
+
+def summary(rejections: Sequence[Rejection], *, most: int = 3) -> str:
+    """Rejections in one line, counted by reason with one example each; a person reads it in an event."""
+    by_reason: dict[str, list[Rejection]] = {}
+    for rejection in rejections:
+        by_reason.setdefault(rejection.reason, []).append(rejection)
+    parts = sorted(by_reason.values(), key=len, reverse=True)
+    texts = [f"{len(r)} nodes {r[0].reason} (such as {r[0].node}: {r[0].message})" for r in parts[:most]]
+    return ", ".join(texts) or "the cluster has no nodes"

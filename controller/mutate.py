@@ -1,0 +1,118 @@
+"""What admission does to a pod that asks for weights: volumes, mounts, environment, label and gate.
+
+Pure, and safe to run again on its own result: other webhooks may add containers after us and have us called once
+more. Every list that changes is written back whole, which is safe because the API server applies the patch to the
+very object it sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from api import keys
+from api.errors import InvalidRequest, NotFound
+from api.resources import Model
+from controller import durations
+from controller.pods import Pod
+from controller.requests import Request, requests
+
+Operation = dict[str, Any]
+
+
+def mutate(pod: Pod, *, namespace: str, models: Mapping[str, Model]) -> list[Operation]:
+    """A JSON patch for the pod; empty when it asks for nothing or has all already.
+
+    ``models`` holds, by ``namespace/name``, those the pod names. Raises InvalidRequest, InvalidReference or
+    NotFound with a message for the person whose pod is refused.
+    """
+    asked = requests(pod, namespace=namespace)
+    if not asked:
+        return []
+    _check_max_hold(pod)
+    revisions = {request.model: _revision(request, namespace=namespace, models=models) for request in asked}
+    spec, operations = pod["spec"], []
+    volumes = list(spec.get("volumes") or ())
+    for request in asked:
+        if not any(volume["name"] == _volume_name(request) for volume in volumes):
+            volumes.append(_volume(request, revisions[request.model]))
+    operations += _changed("/spec/volumes", spec.get("volumes"), volumes)
+    for field in ("initContainers", "containers"):
+        for index, container in enumerate(spec.get(field) or ()):
+            path = f"/spec/{field}/{index}"
+            mounts, environment = _mounts(container, asked), _environment(container, asked)
+            operations += _changed(f"{path}/volumeMounts", container.get("volumeMounts"), mounts)
+            operations += _changed(f"{path}/env", container.get("env"), environment)
+    labels = pod["metadata"].get("labels")
+    operations += _changed("/metadata/labels", labels, {**(labels or {}), keys.MANAGED_LABEL: "true"})
+    if not spec.get("nodeName"):  # bound at creation: a gate is refused there, and the mount waits instead
+        gates = list(spec.get("schedulingGates") or ())
+        if not any(gate["name"] == keys.GATE for gate in gates):
+            gates.append({"name": keys.GATE})
+        operations += _changed("/spec/schedulingGates", spec.get("schedulingGates"), gates)
+    return operations
+
+
+def may_use(model: Model, *, namespace: str) -> bool:
+    """Whether pods of ``namespace`` may mount the model."""
+    allowed = model.spec.allowed_namespaces
+    return model.metadata.namespace == namespace or namespace in allowed or "*" in allowed
+
+
+def _revision(request: Request, *, namespace: str, models: Mapping[str, Model]) -> str:
+    """The revision that this pod will get, where it is known already; a bare reference's Model may not exist yet."""
+    model = models.get(request.model)
+    if model is None and request.source:
+        return ""
+    if model is None or not may_use(model, namespace=namespace):
+        # One answer for both, so that nobody can ask which Models other namespaces have.
+        raise NotFound(
+            f"Model {request.model!r} does not exist or namespace {namespace!r} may not use it",
+            hint="create the Model, or list this namespace in its spec.allowedNamespaces",
+        )
+    current = model.status.observed_generation == model.metadata.generation
+    return model.status.revision if current else ""
+
+
+def _volume_name(request: Request) -> str:
+    return f"warmset-{keys.model_key(request.namespace, request.name)[:10]}"
+
+
+def _volume(request: Request, revision: str) -> dict[str, Any]:
+    attributes = {keys.ATTRIBUTE_MODEL: request.model}
+    if revision:
+        attributes[keys.ATTRIBUTE_REVISION] = revision
+    csi = {"driver": keys.CSI_DRIVER, "readOnly": True, "volumeAttributes": attributes}
+    return {"name": _volume_name(request), "csi": csi}
+
+
+def _mounts(container: Mapping[str, Any], asked: Sequence[Request]) -> list[dict[str, Any]]:
+    mounts = list(container.get("volumeMounts") or ())
+    for request in asked:
+        there = next((m for m in mounts if m["mountPath"].rstrip("/") == request.path), None)
+        if there is None:
+            mounts.append({"name": _volume_name(request), "mountPath": request.path, "readOnly": True})
+        elif there["name"] != _volume_name(request):
+            raise InvalidRequest(
+                f"container {container['name']!r} already mounts volume {there['name']!r} at {request.path}",
+                hint=f"choose another place for the model with {keys.PATH}",
+            )
+    return mounts
+
+
+def _environment(container: Mapping[str, Any], asked: Sequence[Request]) -> list[dict[str, Any]]:
+    """Tells the first model's path, unless the container sets the variable itself."""
+    environment = list(container.get("env") or ())
+    if not any(variable["name"] == keys.ENV_MODEL_PATH for variable in environment):
+        environment.append({"name": keys.ENV_MODEL_PATH, "value": asked[0].path})
+    return environment
+
+
+def _check_max_hold(pod: Pod) -> None:
+    text = (pod["metadata"].get("annotations") or {}).get(keys.MAX_HOLD)
+    if text is not None:
+        durations.seconds(text)
+
+
+def _changed(path: str, before: Any, after: Any) -> list[Operation]:
+    return [] if before == after or (not before and not after) else [{"op": "add", "path": path, "value": after}]
