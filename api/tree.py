@@ -105,7 +105,7 @@ class Tree:
         for line in listing.removesuffix("\n").split("\n"):  # not splitlines: a path may hold U+2028
             sha256, _, rest = line.partition(" ")
             size, _, path = rest.partition(" ")
-            if not (size.isascii() and size.isdigit()):
+            if not (size.isascii() and size.isdigit() and len(size) < 20):  # below 2^64
                 raise InvalidArtifact(f"not a line of a tree's listing: {line[:120]!r}")
             files.append(TreeFile(path, int(size), Digest(sha256)))
         return cls.of(files)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from api.digest import Digest
-from api.errors import DigestMismatch, InvalidRequest
+from api.errors import DigestMismatch, InvalidArtifact, InvalidRequest
 from cache.store.files import fsync_folder, scratch_name, syncfs, write_all
 from cache.store.layout import Layout
 
@@ -71,10 +71,13 @@ def commit_small(layout: Layout, items: Sequence[tuple[Digest, bytes]], *, syncf
 
 
 def blobs(layout: Layout) -> Iterator[tuple[Digest, os.stat_result]]:
-    """Every blob with its status."""
+    """Every blob with its status; names that are not ours are left out."""
     for shard in sorted(layout.blobs.iterdir()):
         for path in sorted(shard.iterdir()):
-            yield Digest(path.name), path.lstat()
+            try:
+                yield Digest(path.name), path.lstat()
+            except (InvalidArtifact, FileNotFoundError):
+                continue
 
 
 def _write_read_only(path: Path, data: bytes) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from api.digest import Digest
-from api.errors import DigestMismatch, DiskError, WarmsetError
+from api.errors import DigestMismatch, DiskError, InvalidRequest, WarmsetError
 from cache.store.blobs import install
 from cache.store.datafile import IO, DataFile
 from cache.store.failures import disk_errors, failure
@@ -44,6 +44,7 @@ class Ingest:
         data: DataFile,
         journal: Journal,
         chunks: frozenset[int],
+        check_root: Callable[[], None],
         on_close: Callable[[], None],
     ) -> None:
         self.digest = digest
@@ -54,6 +55,7 @@ class Ingest:
         self._data = data
         self._journal = journal
         self._have = set(chunks)
+        self._check_root = check_root
         self._on_close = on_close
         self._lock = threading.Lock()  # the journal and the three below
         self._unsynced_bytes = 0
@@ -70,19 +72,31 @@ class Ingest:
         chunk_bytes: int,
         layout: Layout,
         io: IO,
+        check_root: Callable[[], None],
         on_close: Callable[[], None],
     ) -> Ingest:
-        """Start, or resume what an earlier ingest of the same digest left. Raises InsufficientCache, DiskError."""
+        """Start, or resume what an earlier ingest of the same digest left.
+
+        ``check_root`` raises when the root is lost; ``on_close`` is called once, when the ingest ends in any way.
+        Raises InsufficientCache or DiskError, and then keeps only what an earlier ingest had.
+        """
+        if size < 0 or chunk_bytes <= 0:
+            raise InvalidRequest(f"{digest}: size {size}, chunk size {chunk_bytes}")
         folder = layout.ingest(digest)
         boot = boot_id()
         with disk_errors(f"starting the ingest of {digest}"):
             folder.mkdir(mode=0o700, exist_ok=True)
             chunks = _left_over(folder, boot=boot, size=size, chunk_bytes=chunk_bytes)
-            data = DataFile.open(folder / DATA, size=size, io=io)
             try:
-                journal = Journal.start(folder / JOURNAL, boot=boot, chunk_bytes=chunk_bytes, chunks=chunks)
+                data = DataFile.open(folder / DATA, size=size, io=io)
+                try:
+                    journal = Journal.start(folder / JOURNAL, boot=boot, chunk_bytes=chunk_bytes, chunks=chunks)
+                except OSError:
+                    data.close()
+                    raise
             except OSError:
-                data.close()
+                if not chunks.present:
+                    remove_folder(folder)  # a full disk gets back what was allocated in vain
                 raise
         return cls(
             digest,
@@ -92,6 +106,7 @@ class Ingest:
             data=data,
             journal=journal,
             chunks=chunks.present,
+            check_root=check_root,
             on_close=on_close,
         )
 
@@ -116,12 +131,16 @@ class Ingest:
     def write(self, offset: int, data: memoryview) -> None:
         """Write all of ``data`` at ``offset``. Raises InsufficientCache, DiskError."""
         self._usable()
+        if offset < 0 or offset + len(data) > self.size:
+            raise InvalidRequest(f"{self.digest} has {self.size} bytes, not {offset + len(data)}")
         with disk_errors(f"writing {self.digest}"):
             self._data.write(offset, data)
 
     def written(self, chunk: int) -> None:
         """Journal a chunk, all of whose bytes were written. Raises InsufficientCache, DiskError."""
         self._usable()
+        if not 0 <= chunk < self.chunks:
+            raise InvalidRequest(f"{self.digest} has {self.chunks} chunks, not a chunk {chunk}")
         with self._lock:
             if chunk in self._have:
                 return
@@ -144,15 +163,20 @@ class Ingest:
     def commit(self, actual: Digest) -> None:
         """Make it a blob, given the sha256 that the caller computed over all its bytes.
 
-        Raises DigestMismatch (and discards, so that the next ingest starts afresh), InsufficientCache or DiskError.
-        After an error the blob is absent, or complete but perhaps not durable; a repeated commit settles it.
+        Raises DigestMismatch (and discards, so that the next ingest starts afresh), CacheVolumeLost, InsufficientCache
+        or DiskError; InvalidRequest when a chunk is not ``written``. After an error the blob is absent, or complete but
+        perhaps not durable.
         """
         self._usable()
+        self._check_root()
         if actual != self.digest:
             self.discard()
             raise DigestMismatch(
                 f"expected {self.digest}, got {actual}", hint="the source serves other bytes; try again"
             )
+        if len(self._have) != self.chunks:
+            # The caller hashed what it received; a chunk that never reached the file would go unnoticed.
+            raise InvalidRequest(f"{self.digest}: {self.chunks - len(self._have)} chunks are not written")
         try:
             self._data.seal()
         except OSError as error:
@@ -173,7 +197,8 @@ class Ingest:
     def close(self) -> None:
         """Stop, and keep what was written for a later ingest of the same digest, also after another boot.
 
-        Does nothing after ``commit`` or ``discard``. Raises DiskError, the ingest being closed all the same.
+        After a failed sync nothing is kept. Does nothing after ``commit`` or ``discard``. Raises DiskError or
+        InsufficientCache, the ingest being closed all the same.
         """
         if not self._open:
             return
@@ -182,6 +207,8 @@ class Ingest:
                 self._sync()
         finally:
             self._release()
+            if self._failed is not None:
+                self.discard()
 
     def __enter__(self) -> Ingest:
         return self

@@ -77,11 +77,10 @@ def reserve(layout: Layout, claims: Claims, blobs: Mapping[Digest, int], *, keep
     claims.add(blobs)
 
 
-def measure(layout: Layout, claims: Claims, *, keep_free: int) -> Usage:
+def measure(layout: Layout, *, reserved: int, keep_free: int) -> Usage:
     """Count what is there now. Walks the whole cache. Raises OSError."""
     blocks = {status.st_ino: status.st_blocks for status in regular_files(layout.root)}
     disk = os.statvfs(layout.root)
-    reserved = claims.outstanding(layout)
     return Usage(
         capacity=disk.f_blocks * disk.f_frsize,
         used=512 * sum(blocks.values()),  # st_blocks counts 512-byte units whatever the file system's block is

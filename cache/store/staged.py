@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from types import TracebackType
 
 from api.digest import Digest
@@ -17,8 +18,10 @@ from cache.store.layout import Layout
 class Staged:
     """Used by one thread. Whatever is not committed is deleted, at the latest when the store is next opened."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, *, check_root: Callable[[], None]) -> None:
+        check_root()
         self._layout = layout
+        self._check_root = check_root
         self._path = scratch_name(layout.scratch)
         self._hash = hashlib.sha256()
         self._size = 0
@@ -40,11 +43,12 @@ class Staged:
         self._size += len(data)
 
     def commit(self) -> Digest:
-        """Make it a blob and return its digest. Raises InsufficientCache, DiskError; then it is discarded."""
+        """Make it a blob; returns its digest. Raises CacheVolumeLost, InsufficientCache, DiskError: then it is gone."""
         if self._fd is None:
             raise DiskError("the staged file is closed")
         digest = Digest(self._hash.hexdigest())
         try:
+            self._check_root()
             with disk_errors(f"committing {digest}"):
                 os.fchmod(self._fd, 0o444)
                 os.fsync(self._fd)

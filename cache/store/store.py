@@ -23,7 +23,7 @@ from api.tree import Tree, TreeFile
 from cache.store import blobs, pins, records, space, sweep, trees
 from cache.store.datafile import IO
 from cache.store.failures import disk_errors
-from cache.store.files import remove_folder, scratch_name
+from cache.store.files import fsync_folder, remove_folder, scratch_name
 from cache.store.ingest import Ingest
 from cache.store.layout import Layout
 from cache.store.pins import Pin
@@ -123,7 +123,13 @@ class Store:
 
         try:
             return Ingest.open(
-                digest, size=size, chunk_bytes=chunk_bytes, layout=self._layout, io=self._io, on_close=release
+                digest,
+                size=size,
+                chunk_bytes=chunk_bytes,
+                layout=self._layout,
+                io=self._io,
+                check_root=self._root.check,
+                on_close=release,
             )
         except BaseException:
             release()
@@ -131,8 +137,7 @@ class Store:
 
     def stage(self) -> Staged:
         """A sequential writer for a file whose digest is known only at its end."""
-        self._root.check()
-        return Staged(self._layout)
+        return Staged(self._layout, check_root=self._root.check)
 
     def commit_small(self, items: Sequence[tuple[Digest, bytes]]) -> None:
         """Verify and commit files of at most SMALL_BYTES in one batch. Raises DigestMismatch before any is written."""
@@ -161,6 +166,7 @@ class Store:
         with self._lock, self._writing(f"publishing tree {tree.digest}"):
             path = self._layout.tree(tree.digest)
             if trees.read(self._layout, tree.digest) is not None:
+                fsync_folder(path.parent)  # an earlier call may have failed after its rename
                 return path
             if path.exists():
                 self._refuse_pinned(tree.digest)
@@ -271,7 +277,9 @@ class Store:
     def usage(self) -> Usage:
         """Bytes on the disk, measured now: walks the whole cache."""
         with self._lock, disk_errors("measuring the cache"):
-            return space.measure(self._layout, self._claims, keep_free=self._keep_free)
+            reserved = self._claims.outstanding(self._layout)
+        with disk_errors("measuring the cache"):
+            return space.measure(self._layout, reserved=reserved, keep_free=self._keep_free)
 
     def trim(self, *, idle_s: float) -> int:
         """Delete blobs that no tree links and unfinished ingests, if older than ``idle_s`` seconds and not claimed.

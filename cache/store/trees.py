@@ -7,16 +7,19 @@ inode of its blob; a blob that was dropped because its bytes rotted thereby make
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import mmap
 import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from api.digest import Digest
-from api.errors import InvalidArtifact, NotFound, WarmsetError
+from api.errors import DiskError, InvalidArtifact, NotFound, WarmsetError
 from api.tree import Tree, TreeFile
 from cache.store.blobs import blobs, has_blob
+from cache.store.failures import disk_errors
 from cache.store.files import fsync_folder, remove_folder, replace_durably
 from cache.store.layout import Layout
 
@@ -145,34 +148,55 @@ def wrong_files(layout: Layout, tree: Tree, *, on_bytes: Callable[[int], None] |
     Reads every distinct blob once; ``on_bytes`` gets the bytes read since its last call.
     """
     root = layout.tree(tree.digest)
-    good: dict[tuple[int, Digest], bool] = {}
+    seen: dict[int, Digest | None] = {}
     wrong: list[TreeFile] = []
     for file in tree.files:
+        path = root / file.path
         try:
-            inode = (root / file.path).lstat().st_ino
-            if (inode, file.digest) not in good:
-                good[inode, file.digest] = _sha256(root / file.path, on_bytes=on_bytes) == file.digest
-            if not good[inode, file.digest]:
-                wrong.append(file)
-        except OSError:  # missing, or the disk cannot read it
+            inode = path.lstat().st_ino
+        except (FileNotFoundError, NotADirectoryError):
+            wrong.append(file)
+            continue
+        if inode not in seen:
+            seen[inode] = _sha256(path, on_bytes=on_bytes)
+        if seen[inode] != file.digest:
             wrong.append(file)
     return wrong
 
 
-def _sha256(path: Path, *, on_bytes: Callable[[int], None] | None) -> Digest:
+def _sha256(path: Path, *, on_bytes: Callable[[int], None] | None) -> Digest | None:
+    """None when the disk cannot read it."""
     sha256 = hashlib.sha256()
-    for piece in _pieces(path):
-        sha256.update(piece)
-        if on_bytes is not None:
-            on_bytes(len(piece))
+    try:
+        for piece in _pieces(path):
+            sha256.update(piece)
+            if on_bytes is not None:
+                on_bytes(len(piece))
+    except DiskError:
+        return None
     return Digest(sha256.hexdigest())
 
 
 def _pieces(path: Path) -> Iterator[memoryview]:
-    buffer = memoryview(bytearray(_READ_BYTES))
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    """The file's bytes in one reused buffer, past the page cache where that works: what counts is on the disk."""
+    with disk_errors(f"reading {path}"), mmap.mmap(-1, _READ_BYTES) as pages, memoryview(pages) as buffer:
+        fd = _open_past_cache(path)
+        try:
+            rest = os.fstat(fd).st_size
+            # Ends at the size and not at an empty read: a direct read must not start at an odd end.
+            while rest > 0 and (count := os.readv(fd, [buffer])):
+                rest -= count
+                with buffer[:count] as piece:
+                    yield piece
+        finally:
+            os.close(fd)
+
+
+def _open_past_cache(path: Path) -> int:
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
-        while count := os.readv(fd, [buffer]):
-            yield buffer[:count]
-    finally:
-        os.close(fd)
+        return os.open(path, flags | os.O_DIRECT)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return os.open(path, flags)

@@ -69,6 +69,7 @@ def test_bytes_with_another_digest_are_discarded(tmp_path: Path) -> None:
     with Store.open(tmp_path / "cache") as store:
         under_way = store.ingest(wanted, size=5, chunk_bytes=CHUNK)
         under_way.write(0, memoryview(b"wrong"))
+        under_way.written(0)
         with pytest.raises(DigestMismatch):
             under_way.commit(digest_of(b"wrong"))
         assert not store.has_blob(wanted, 5)
