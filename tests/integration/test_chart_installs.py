@@ -1,0 +1,233 @@
+"""The rendered chart on a real API server: it takes every object, and the guards hold."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from api.keys import MODEL
+from api.resources import API_VERSION
+from kube.client import ApiError, Client, Object
+from kube.resources import NAMESPACE as NAMESPACES
+from kube.resources import NODE, POD, SECRET, SERVICE_ACCOUNT
+from tests.integration.conftest import NODE_CACHES
+from tests.support.chart import NAMESPACE, Manifest, pick, render, resource_of
+from tests.support.controlplane import ControlPlane
+
+TAKES_EFFECT_S = 15.0  # an API server reads new policies, roles and webhooks from its watches, not at once
+
+
+@pytest.fixture
+async def installed(cluster: Client) -> AsyncIterator[list[Manifest]]:
+    """The chart's objects, applied; taken away again afterwards."""
+    manifests = render()
+    await ensure_namespace(cluster, NAMESPACE)
+    for manifest in manifests:
+        meta = manifest["metadata"]
+        await cluster.patch(
+            resource_of(manifest), meta["name"], manifest, namespace=meta.get("namespace"), kind="apply", force=True
+        )
+    yield manifests
+    for manifest in manifests:
+        meta = manifest["metadata"]
+        await cluster.delete(resource_of(manifest), meta["name"], namespace=meta.get("namespace"))
+
+
+async def ensure_namespace(cluster: Client, name: str, **labels: str) -> None:
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+    await cluster.patch(NAMESPACES, name, body, kind="apply", force=True)
+
+
+def pod(name: str, *, annotations: dict[str, str] | None = None, **spec: Any) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name} | ({"annotations": annotations} if annotations else {}),
+        "spec": {"containers": [{"name": "engine", "image": "engine:1.0.0"}], **spec},
+    }
+
+
+async def eventually(attempt: Callable[[], Awaitable[bool]], *, what: str) -> None:
+    deadline = time.monotonic() + TAKES_EFFECT_S
+    while not await attempt():
+        assert time.monotonic() < deadline, f"{what} did not take effect within {TAKES_EFFECT_S:.0f} s"
+        await asyncio.sleep(0.1)
+
+
+async def error_of(call: Awaitable[Object]) -> ApiError | None:
+    try:
+        await call
+    except ApiError as error:
+        return error
+    return None
+
+
+async def refused(call: Awaitable[Object]) -> ApiError:
+    error = await error_of(call)
+    assert error is not None, "the API server took it"
+    return error
+
+
+# -- What a node's agent may do ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def agent(cluster: Client, installed: list[Manifest], control_plane: ControlPlane) -> AsyncIterator[Client]:
+    """The agent of node-1, by a real token bound to its pod; there are NodeCaches for node-1 and node-2."""
+    for name in ("node-1", "node-2"):
+        await cluster.create(NODE, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
+        await cluster.create(
+            NODE_CACHES, {"apiVersion": API_VERSION, "kind": "NodeCache", "metadata": {"name": name}, "spec": {}}
+        )
+    running = await cluster.create(
+        POD,
+        pod("warmset-node-1", nodeName="node-1", serviceAccountName="warmset-node"),
+        namespace=NAMESPACE,
+    )
+    async with await client_of_agent(cluster, control_plane, bound_to=running) as client:
+        await until_policy_holds(client)
+        yield client
+
+
+async def client_of_agent(cluster: Client, control_plane: ControlPlane, *, bound_to: Object | None) -> Client:
+    spec: Object = {"expirationSeconds": 600}
+    if bound_to:
+        meta = bound_to["metadata"]
+        spec["boundObjectRef"] = {"apiVersion": "v1", "kind": "Pod", "name": meta["name"], "uid": meta["uid"]}
+    answer = await cluster.create(
+        SERVICE_ACCOUNT,
+        {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec},
+        namespace=NAMESPACE,
+        name="warmset-node",
+        subresource="token",
+    )
+    name = "bound" if bound_to else "unbound"
+    return await Client.connect(kubeconfig=control_plane.kubeconfig_for(answer["status"]["token"], name=name))
+
+
+async def until_policy_holds(agent: Client) -> None:
+    async def both() -> bool:
+        own, other = await error_of(write_status(agent, "node-1")), await error_of(write_status(agent, "node-2"))
+        return own is None and other is not None
+
+    await eventually(both, what="role and policy")
+
+
+async def write_status(agent: Client, node: str) -> Object:
+    return await agent.patch(NODE_CACHES, node, {"status": {"capacity": 7}}, subresource="status")
+
+
+async def test_an_agent_writes_the_status_of_its_own_node(agent: Client) -> None:
+    assert (await write_status(agent, "node-1"))["status"] == {"capacity": 7}
+
+
+async def test_an_agent_cannot_write_the_status_of_another_node(agent: Client) -> None:
+    error = await refused(write_status(agent, "node-2"))
+    assert "the agent of node node-1 may write only the NodeCache of that name" in error.message
+
+
+async def test_a_token_that_is_bound_to_no_pod_writes_nothing(
+    agent: Client, cluster: Client, control_plane: ControlPlane
+) -> None:
+    async with await client_of_agent(cluster, control_plane, bound_to=None) as unbound:
+        error = await refused(write_status(unbound, "node-1"))
+    assert "names no node" in error.message
+
+
+async def test_an_agent_cannot_change_what_its_node_should_hold(agent: Client) -> None:
+    error = await refused(agent.patch(NODE_CACHES, "node-1", {"spec": {"models": []}}))
+    assert error.status == 403
+
+
+async def test_a_status_write_carries_no_owners_labels_or_spec_with_it(agent: Client) -> None:
+    change = {
+        "metadata": {"labels": {"a": "b"}, "finalizers": ["a.b/c"], "ownerReferences": [{"apiVersion": "v1"}]},
+        "spec": {"models": [{"model": "0" * 32, "revision": ""}]},
+        "status": {"capacity": 8},
+    }
+    await error_of(agent.patch(NODE_CACHES, "node-1", change, subresource="status"))  # refusing it whole would do too
+    stored = await agent.get(NODE_CACHES, "node-1")
+    assert not {"labels", "finalizers", "ownerReferences"} & stored["metadata"].keys()
+    assert stored["spec"] == {}
+
+
+async def test_the_policy_holds_even_where_a_role_says_more(agent: Client, cluster: Client) -> None:
+    """A role that somebody widened by mistake does not let a node write specs."""
+    role = resource_of({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {}})
+    wide = [{"op": "add", "path": "/rules/0/verbs/-", "value": "patch"}]
+    await cluster.patch(role, "warmset-node", wide, kind="json")
+
+    async def by_policy() -> bool:
+        error = await refused(agent.patch(NODE_CACHES, "node-1", {"metadata": {"labels": {"a": "b"}}}))
+        return "an agent writes only the status" in error.message
+
+    await eventually(by_policy, what="the widened role")
+
+
+async def test_an_agent_reads_no_secrets_and_no_pods_and_changes_no_nodes(agent: Client) -> None:
+    for call in (
+        agent.get(SECRET, "warmset-tls", namespace=NAMESPACE),
+        agent.get(SECRET, "any", namespace="default"),
+        agent.get(POD, "any", namespace="default"),
+        agent.patch(NODE, "node-1", {"metadata": {"labels": {"a": "b"}}}),
+        agent.create(POD, pod("a"), namespace=NAMESPACE),
+    ):
+        assert (await refused(call)).status == 403
+
+
+# -- Which pods wait for the webhook ----------------------------------------------------------------------------
+
+
+async def creates(cluster: Client, body: Object, *, namespace: str) -> bool:
+    """Whether the API server takes the pod while no controller answers its webhook."""
+    error = await error_of(cluster.create(POD, body, namespace=namespace))
+    if error is not None:
+        assert "pods.warmset.dev" in error.message, error
+        return False
+    await cluster.delete(POD, body["metadata"]["name"], namespace=namespace, grace_s=0)
+    return True
+
+
+@pytest.fixture
+async def unanswered(cluster: Client, installed: list[Manifest]) -> Client:
+    """The webhook is configured, and its service has nobody behind it."""
+
+    async def in_force() -> bool:
+        return not await creates(cluster, pod("probe", annotations={MODEL: "llama"}), namespace="default")
+
+    await eventually(in_force, what="the webhook")
+    return cluster
+
+
+async def test_a_pod_that_asks_is_not_created_without_weights(unanswered: Client) -> None:
+    assert not await creates(unanswered, pod("asks", annotations={MODEL: "llama"}), namespace="default")
+
+
+@pytest.mark.parametrize("annotations", [None, {"team": "a"}], ids=["no annotations", "others"])
+async def test_a_pod_that_does_not_ask_never_waits(unanswered: Client, annotations: dict[str, str] | None) -> None:
+    assert await creates(unanswered, pod("plain", annotations=annotations), namespace="default")
+
+
+async def test_a_pod_in_a_namespace_that_inherits_is_created_without_an_answer(unanswered: Client) -> None:
+    await ensure_namespace(unanswered, "inheriting", **{"warmset.dev/inherit": "enabled"})
+    assert await creates(unanswered, pod("plain"), namespace="inheriting")
+
+
+async def test_a_mirror_pod_is_never_touched(unanswered: Client) -> None:
+    """A static pod's copy runs already; refusing it would only hide it."""
+    annotations = {MODEL: "llama", "kubernetes.io/config.mirror": "0"}
+    await unanswered.create(NODE, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1"}})
+    assert await creates(unanswered, pod("mirror", annotations=annotations, nodeName="node-1"), namespace="default")
+
+
+async def test_an_upgrade_keeps_what_the_controller_wrote(cluster: Client, installed: list[Manifest]) -> None:
+    """The certificate, its authority and the webhook's caBundle, as by helm's field manager."""
+    authority = pick(installed, "ConfigMap", "warmset-ca")
+    await cluster.patch(resource_of(authority), "warmset-ca", {"data": {"ca.crt": "pem"}}, namespace=NAMESPACE)
+    await cluster.patch(resource_of(authority), "warmset-ca", authority, namespace=NAMESPACE, kind="apply", force=True)
+    stored = await cluster.get(resource_of(authority), "warmset-ca", namespace=NAMESPACE)
+    assert stored["data"] == {"ca.crt": "pem"}
