@@ -1,0 +1,187 @@
+"""The agent's wiring: which parts live in one process, and how they start and end.
+
+Start: own the store, answer health, socket and metrics, report what the store holds, then reconcile. The order matters
+after a crash: a node that cannot reach the cluster must serve its trees all the same. End: stop accepting, tell pulls
+to end (what they have stays for the next start), leave mounts and pins alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+from typing import Any, NoReturn
+
+import structlog
+from aiohttp import web
+
+from api.errors import CacheVolumeLost, InvalidRequest
+from api.node import AgentStatus
+from api.resources import AgentInfo, NodeCacheStatus
+from cache.store import Store, Usage
+from daemonset import http, socket_api
+from daemonset.broker import BrokerClient
+from daemonset.changed import Changed
+from daemonset.cluster import NodeCacheLink, node_uid_of_token
+from daemonset.config import AgentConfig, Cluster
+from daemonset.desired import from_config
+from daemonset.fetch import fetcher
+from daemonset.grants import Grants
+from daemonset.metrics import Metrics
+from daemonset.publications import Publications
+from daemonset.pulls import Fetch, Pulls
+from daemonset.report import Reporter
+from daemonset.standalone import ConfiguredGrants
+from kube.client import Client
+
+VERSION = version("warmset")
+LOCK_WAIT_S = 20.0  # the agent before us may still be ending
+STOP_S = 2.0  # for requests that are being answered when the agent is told to end
+MAX_MODELS = 256  # as many as the custom resource takes
+
+log = structlog.get_logger()
+
+
+async def run(config: AgentConfig) -> None:
+    """Run until SIGTERM or SIGINT. Raises StoreLocked, DiskError, InvalidRequest or ClusterUnavailable at start."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    with await asyncio.to_thread(Store.open, config.root, io=config.io, wait_s=LOCK_WAIT_S) as store:
+        fetch = fetcher(store, limits=config.limits, docker_config=config.cluster is None)
+        await Agent(config, store=store, fetch=fetch).run(stop)
+
+
+class Agent:
+    """All parts of one agent. ``fetch`` is a parameter so that tests can stand in for the network."""
+
+    def __init__(self, config: AgentConfig, *, store: Store, fetch: Fetch) -> None:
+        self._config = config
+        self._store = store
+        self._stopping = False
+        self._changed = Changed()
+        self._metrics = Metrics()
+        ask = BrokerClient(config.cluster.broker) if config.cluster else ConfiguredGrants(config)
+        grants = Grants(store.root, ask=ask.grant)
+        self._pulls = Pulls(
+            store,
+            grants=grants,
+            fetch=fetch,
+            slots=config.limits.pulls,
+            changed=self._changed,
+            metrics=self._metrics,
+        )
+        self._publications = Publications(store, pulls=self._pulls, grants=grants, changed=self._changed)
+        self._metrics.watch(models=self._pulls.statuses, publications=self._publications.count)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        async with AsyncExitStack() as stack:
+            client = None
+            if self._config.cluster:
+                client = await Client.connect(kubeconfig=self._config.cluster.kubeconfig)
+                await stack.enter_async_context(client)
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            async with self._servers():
+                jobs = [tasks.create_task(_guarded(name, job), name=name) for name, job in self._jobs(client).items()]
+                log.info("agent.started", node=self._config.node, version=VERSION, root=str(self._store.root))
+                await stop.wait()
+                self._stopping = True
+                log.info("agent.stopping")
+                for job in jobs:
+                    job.cancel()
+        log.info("agent.stopped")
+
+    def _jobs(self, client: Client | None) -> dict[str, Coroutine[Any, Any, NoReturn]]:
+        jobs = {"pulls": self._pulls.run()}
+        if client is None or self._config.cluster is None:
+            self._pulls.set_desired(from_config(self._config.models))
+            return jobs
+        reporter: Reporter
+        link = NodeCacheLink(
+            client,
+            node=self._config.node,
+            on_desired=self._pulls.set_desired,
+            on_new=lambda: reporter.forget(),
+        )
+        cluster = self._config.cluster
+        reporter = Reporter(current=lambda: self._node_status(cluster, link), write=link.write, changed=self._changed)
+        return jobs | {"nodecache": link.run(), "report": reporter.run()}
+
+    @asynccontextmanager
+    async def _servers(self) -> AsyncIterator[None]:
+        host, port = self._config.address
+        tcp = http.application(
+            metrics=self._metrics,
+            not_ready=self._not_ready,
+            status=None if self._config.cluster else self._agent_status,
+        )
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(_serving(tcp, lambda runner: web.TCPSite(runner, host, port)))
+            if self._config.socket is not None:
+                listener = socket_api.listen(self._config.socket)
+                local = socket_api.application(self._publications, status=self._agent_status)
+                await stack.enter_async_context(_serving(local, lambda runner: web.SockSite(runner, listener)))
+            yield
+
+    def _not_ready(self) -> str:
+        if self._stopping:
+            return "Stopping: the agent was told to end"
+        try:
+            self._store.check()
+        except CacheVolumeLost as error:
+            return f"{error.reason}: {error.message}"
+        return ""
+
+    async def _agent_status(self) -> AgentStatus:
+        usage = await self._usage()
+        return AgentStatus(
+            node=self._config.node,
+            version=VERSION,
+            cache_id=self._store.cache_id,
+            capacity=usage.capacity,
+            used=usage.used,
+            models=self._pulls.statuses(),
+            publications=await self._publications.all(),
+        )
+
+    async def _node_status(self, cluster: Cluster, link: NodeCacheLink) -> NodeCacheStatus:
+        usage = await self._usage()
+        return NodeCacheStatus(
+            node_uid=node_uid_of_token(cluster.broker.token_file) or link.owner_uid,
+            cache_id=self._store.cache_id,
+            capacity=usage.capacity,
+            used=usage.used,
+            reserved=usage.reserved,
+            models=self._pulls.statuses()[:MAX_MODELS],
+            agent=AgentInfo(address=cluster.advertise, version=VERSION),
+        )
+
+    async def _usage(self) -> Usage:
+        return await asyncio.to_thread(self._store.usage)
+
+
+@asynccontextmanager
+async def _serving(app: web.Application, site: Callable[[web.AppRunner], web.BaseSite]) -> AsyncIterator[None]:
+    """Serve until the end of the block. A caller that hangs up while it waits takes its handler with it."""
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=STOP_S, access_log=None)
+    await runner.setup()
+    try:
+        try:
+            await site(runner).start()
+        except OSError as error:
+            raise InvalidRequest(f"cannot listen: {error.strerror or error}") from error
+        yield
+    finally:
+        await runner.cleanup()
+
+
+async def _guarded(name: str, job: Awaitable[NoReturn]) -> None:
+    """A job ends only by being cancelled; anything else is a defect, said by name before the agent ends with it."""
+    try:
+        await job
+    except Exception:
+        log.exception("agent.job_failed", job=name)
+        raise

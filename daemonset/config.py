@@ -1,0 +1,207 @@
+"""What an agent is told at start: one YAML file, command-line options, or both, read by one loader.
+
+A stand-alone agent (a laptop, a Slurm node, a test) lists its models itself:
+
+    root: /var/lib/warmset
+    listen: 127.0.0.1:9810
+    socket: /run/warmset/agent.sock
+    models:
+      - name: llama-3-70b
+        source: oci://registry.example.com/models/llama-3-70b:v1
+    plain_http: [registry.example.com:5000]
+    limits:
+      workers: 4
+      download_bytes_per_second: 1000000000
+
+An agent in a cluster has a ``cluster`` section instead of ``models``; its NodeCache says what it holds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args, get_type_hints
+
+import msgspec
+import yaml
+
+from api.errors import InvalidRequest
+from api.reference import parse_reference
+
+DEFAULT_NAMESPACE = "default"  # of a stand-alone model whose name has none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What an agent may take of its node."""
+
+    pulls: int = 2
+    """Models pulled at the same time; the next wait by priority."""
+    workers: int = 4
+    """Connections of one pull, each with a thread and a buffer of one chunk."""
+    download_bytes_per_second: int | None = None
+    """Over all pulls together; none means no limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandaloneModel:
+    """One model of a stand-alone agent."""
+
+    name: str
+    """``name`` or ``namespace/name``; without a namespace it is ``default``."""
+    source: str
+    """A reference such as ``oci://registry.example.com/models/llama:v1``. A tag is resolved once, at the first pull."""
+
+    @property
+    def namespace(self) -> str:
+        return self.name.rpartition("/")[0] or DEFAULT_NAMESPACE
+
+    @property
+    def base_name(self) -> str:
+        return self.name.rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broker:
+    """Where the agent learns a model's source and credential, and how each proves itself to the other."""
+
+    url: str
+    """``https://host:port`` of the controller's broker."""
+    ca_file: Path
+    """PEM file of the authorities that may have signed the broker's certificate. Read anew for each call."""
+    token_file: Path
+    """Bound service-account token for the broker's audience. kubelet rotates it, so it is read for each call."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """What only an agent in a cluster has."""
+
+    broker: Broker
+    kubeconfig: Path | None = None
+    """Instead of the pod's own service account."""
+    advertise: str = ""
+    """host:port at which other nodes reach this agent, as its status says; empty means the listen address."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentConfig:
+    """The whole configuration. Stand-alone, unless it has a ``cluster`` section."""
+
+    root: Path
+    """The cache's folder; one agent a root. It must be on a filesystem with hard links."""
+    node: str = field(default_factory=socket.gethostname)
+    """The node's name; in a cluster it must be the Node object's."""
+    listen: str = "127.0.0.1:9810"
+    """host:port of /healthz, /readyz and /metrics, and of /v1/status where the agent is stand-alone."""
+    socket: Path | None = None
+    """Unix socket for the CSI driver and local commands; none means that there is no socket."""
+    io: Literal["auto", "direct", "buffered"] = "auto"
+    """How blobs are written; ``auto`` takes direct I/O where the filesystem offers it."""
+    limits: Limits = field(default_factory=Limits)
+    models: tuple[StandaloneModel, ...] = ()
+    """What a stand-alone agent holds. Taking a model out of the list removes nothing from the disk."""
+    plain_http: frozenset[str] = frozenset()
+    """Registry hosts (host:port) of a stand-alone agent that have no TLS."""
+    cluster: Cluster | None = None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """``listen`` as (host, port)."""
+        return split_address(self.listen)
+
+
+def load(path: Path | None, *, options: Mapping[str, Any]) -> AgentConfig:
+    """Read the file, lay the options (the same keys, nested alike) over it, and check the whole.
+
+    Raises InvalidRequest, whose message names the key at fault.
+    """
+    merged = _merge(_read(path) if path else {}, options)
+    where = str(path) if path else "the options"
+    try:
+        _refuse_unknown(merged, AgentConfig, at="")
+        config = msgspec.convert(merged, type=AgentConfig, dec_hook=_path)
+        _check(config)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise InvalidRequest(f"agent configuration ({where}): {error}") from error
+    return config
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """Split ``host:port`` or ``[v6]:port``. Raises ValueError."""
+    host, separator, port = text.rpartition(":")
+    if not separator or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"{text!r} is not host:port")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise InvalidRequest(f"agent configuration {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"agent configuration {path} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise InvalidRequest(f"agent configuration {path}: expected keys and values", hint="see docs for an example")
+    return content
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        merged[key] = _merge(under, value) if isinstance(under, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _refuse_unknown(value: object, kind: Any, *, at: str) -> None:
+    """A misspelt key must not pass for a default. Walks values and dataclass types side by side."""
+    for part in (kind, *get_args(kind)):
+        if isinstance(value, list) and dataclasses.is_dataclass(part):
+            for index, item in enumerate(value):
+                _refuse_unknown(item, part, at=f"{at}[{index}]")
+        if isinstance(value, Mapping) and dataclasses.is_dataclass(part):
+            known = get_type_hints(part)
+            for key, inner in value.items():
+                if key not in known:
+                    raise ValueError(f"unknown key {f'{at}.{key}'.lstrip('.')!r}; known are {', '.join(sorted(known))}")
+                _refuse_unknown(inner, known[key], at=f"{at}.{key}")
+
+
+def _path(kind: type, value: object) -> object:
+    if kind is Path and isinstance(value, str | Path):
+        return Path(value)
+    raise ValueError(f"expected a path, got {value!r}")
+
+
+def _check(config: AgentConfig) -> None:
+    split_address(config.listen)
+    if config.cluster is None:
+        _check_standalone(config)
+    elif config.models or config.plain_http:
+        raise ValueError("in a cluster the NodeCache lists the models and the broker tells hosts without TLS")
+    elif not config.cluster.broker.url.startswith("https://"):
+        raise ValueError("'cluster.broker.url' must be https://…, because credentials pass there")
+    elif config.cluster.advertise:
+        split_address(config.cluster.advertise)
+    for name, value in (("pulls", config.limits.pulls), ("workers", config.limits.workers)):
+        if not 1 <= value <= 64:
+            raise ValueError(f"'limits.{name}' must be 1 to 64, not {value}")
+    if config.limits.download_bytes_per_second is not None and config.limits.download_bytes_per_second < 1:
+        raise ValueError("'limits.download_bytes_per_second' must be 1 or more; leave it out for no limit")
+
+
+def _check_standalone(config: AgentConfig) -> None:
+    seen = set()
+    for model in config.models:
+        parse_reference(model.source)
+        identity = (model.namespace, model.base_name)
+        if not model.base_name or "/" in model.namespace:
+            raise ValueError(f"model name {model.name!r} is not 'name' or 'namespace/name'")
+        if identity in seen:
+            raise ValueError(f"model {model.name!r} is listed twice")
+        seen.add(identity)

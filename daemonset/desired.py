@@ -1,0 +1,52 @@
+"""What the node should hold, as plain values, whoever says it: its NodeCache or a configuration file."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from api import keys
+from api.resources import NodeCacheSpec
+from daemonset.config import StandaloneModel
+
+_KEY = re.compile(r"([0-9a-f]{32})@(.+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desired:
+    """One model at one revision."""
+
+    model: str
+    """Hash of namespace/name (api.keys.model_key)."""
+    revision: str = ""
+    """What to hold; empty in a stand-alone agent, which takes what ``source`` resolves to at the first pull."""
+    source: str = ""
+    """The reference as configured, in a stand-alone agent; in a cluster the broker tells it with the grant."""
+    absent: bool = False
+    """Give it up. Only this removes anything."""
+    priority: int = 0
+
+    @property
+    def key(self) -> str:
+        """Names the model's record in the store, so that a restart finds what it holds without asking anybody."""
+        return f"{self.model}@{self.revision or self.source}"
+
+
+def from_key(key: str) -> Desired | None:
+    """What a record in the store stands for; None for records that others keep there."""
+    match = _KEY.fullmatch(key)
+    if match is None:
+        return None
+    model, version = match.groups()
+    return Desired(model=model, source=version) if "://" in version else Desired(model=model, revision=version)
+
+
+def from_node_cache(spec: NodeCacheSpec) -> tuple[Desired, ...]:
+    return tuple(
+        Desired(model=m.model, revision=m.revision, absent=m.desired == "Absent", priority=m.priority)
+        for m in spec.models
+    )
+
+
+def from_config(models: tuple[StandaloneModel, ...]) -> tuple[Desired, ...]:
+    return tuple(Desired(model=keys.model_key(m.namespace, m.base_name), source=m.source) for m in models)

@@ -1,0 +1,49 @@
+"""How a grant becomes a call of cache.pull: what the source may use, and this node's limits."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from api.broker import Grant
+from api.reference import OciReference, parse_reference
+from cache.pull import Pulled, pull
+from cache.sources import Credential, SourceOptions
+from cache.store import Store
+from cache.transfer.progress import Progress
+from daemonset.config import Limits
+from daemonset.pulls import Fetch
+
+
+def fetcher(store: Store, *, limits: Limits, docker_config: bool) -> Fetch:
+    """``docker_config`` lets a stand-alone agent use its user's logins; in a cluster a node has none to lend."""
+    # Shared out beforehand: the sum holds whatever runs, and one pull alone gets its share only.
+    share = limits.download_bytes_per_second
+    limit_bps = None if share is None else max(1, share // limits.pulls)
+
+    def fetch(grant: Grant, *, on_progress: Callable[[Progress], None], cancel: threading.Event) -> Pulled:
+        return pull(
+            store,
+            parse_reference(grant.source),
+            options=source_options(grant, docker_config=docker_config),
+            include=grant.include,
+            exclude=grant.exclude,
+            workers=limits.workers,
+            on_progress=on_progress,
+            cancel=cancel,
+            limit_bps=limit_bps,
+        )
+
+    return fetch
+
+
+def source_options(grant: Grant, *, docker_config: bool) -> SourceOptions:
+    """The grant's credential for its host, and its word on TLS for the source's host alone."""
+    reference = parse_reference(grant.source)
+    credential = None
+    if given := grant.credential:
+        credential = Credential(
+            host=given.host, username=given.username, password=given.password, identity_token=given.identity_token
+        )
+    without_tls = {reference.host} if grant.plain_http and isinstance(reference, OciReference) else set()
+    return SourceOptions(credential=credential, plain_http=frozenset(without_tls), docker_config=docker_config)

@@ -1,0 +1,60 @@
+"""What the agent counts, for Prometheus. Labels are closed sets: no model names, which may be confidential."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Iterator
+from typing import get_args
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from api.resources import NodeModelState, NodeModelStatus
+
+# Seconds. A config file takes none, a 700 GB model over 1 Gb/s nearly two hours.
+PULL_BUCKETS = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400)
+
+
+class Metrics:
+    """One registry an agent, so that several live in one test process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self.received = Counter(
+            "warmset_agent_received_bytes",
+            "Model bytes that arrived, by where from.",
+            ["source"],
+            registry=self.registry,
+        )
+        self.pull_seconds = Histogram(
+            "warmset_agent_pull_seconds",
+            "Duration of each attempt to pull a model, by how it ended: Ready, Stopped or the reason of the failure.",
+            ["result"],
+            buckets=PULL_BUCKETS,
+            registry=self.registry,
+        )
+        for source in ("origin", "peers"):
+            self.received.labels(source)
+
+    def watch(self, *, models: Callable[[], Iterable[NodeModelStatus]], publications: Callable[[], int]) -> None:
+        """Read these two at each scrape."""
+        self.registry.register(_State(models, publications))
+
+
+class _State(Collector):
+    def __init__(self, models: Callable[[], Iterable[NodeModelStatus]], publications: Callable[[], int]) -> None:
+        self._models = models
+        self._publications = publications
+
+    def collect(self) -> Iterator[Metric]:
+        states = Tally(status.state for status in self._models())
+        by_state = GaugeMetricFamily("warmset_agent_models", "Models on this node, by state.", labels=["state"])
+        for state in get_args(NodeModelState):
+            by_state.add_metric([state], states[state])
+        yield by_state
+        yield GaugeMetricFamily(
+            "warmset_agent_publications", "Trees mounted into pods, or about to be.", value=self._publications()
+        )

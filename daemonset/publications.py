@@ -1,0 +1,190 @@
+"""Publications: a pod's mount of a tree, granted here and made by the CSI driver.
+
+A pin is fsynced before the driver mounts, in the call that checks the tree. Whether a pod's namespace may use a model
+is decided by the model's grant; a model that does not exist, one that is not here yet and one that is somebody else's
+all look the same to a pod that may not have it: the call is held and ends in Pulling.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+import time
+
+import structlog
+
+from api.errors import InUse, InvalidRequest, NotFound, Pulling, WarmsetError, error_class
+from api.keys import model_key
+from api.node import MAX_WAIT_S, Publication, PublishRequest
+from cache.store import Pin, Store
+from daemonset.changed import Changed
+from daemonset.desired import Desired
+from daemonset.grants import Grants
+from daemonset.pulls import Held, Pulls
+
+_ID = re.compile(r"[0-9a-f]{64}")
+_MODEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?/[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+
+log = structlog.get_logger()
+
+
+class Publications:
+    """Used from one event loop; the store's calls run in threads because they wait for the disk."""
+
+    def __init__(self, store: Store, *, pulls: Pulls, grants: Grants, changed: Changed) -> None:
+        self._store = store
+        self._pulls = pulls
+        self._grants = grants
+        self._changed = changed
+        self._pins = store.pins()
+        self._waiting: set[str] = set()
+
+    def count(self) -> int:
+        return len(self._pins)
+
+    async def publish(self, request: PublishRequest) -> Publication:
+        """Wait for the tree, at most ``wait_s`` seconds, and pin it.
+
+        Raises Pulling when the time is over, InUse when the id pins another model, or what made the pull fail.
+        """
+        _check(request)
+        there = self._pins.get(request.id)
+        if there is not None and (again := await self._again(there, request)) is not None:
+            return again
+        self._waiting.add(request.id)
+        try:
+            answer = await self._wait(request)
+        finally:
+            self._waiting.discard(request.id)
+        log.info("publication.granted", id=request.id, pod=f"{request.namespace}/{request.pod}")
+        return answer
+
+    async def unpublish(self, publication: str) -> None:
+        """Give up the pin; nothing happens where there is none."""
+        if not _ID.fullmatch(publication):
+            raise InvalidRequest("a publication's id is 64 hex digits")
+        if await asyncio.to_thread(self._store.unpin, publication):
+            log.info("publication.ended", id=publication)
+        self._pins.pop(publication, None)
+        self._pulls.pins_changed()
+
+    async def settle(self, live: set[str]) -> None:
+        """Drop the pins that are not live; tell the pulls whether the rest is all that is mounted.
+
+        The driver counts what it works on as live, so a pin whose mount is about to be made is among them.
+        """
+        for publication in self._pins.keys() - live:
+            log.info("publication.not_mounted", id=publication)
+            await self.unpublish(publication)
+        unknown = live - self._pins.keys() - self._waiting
+        if unknown:
+            # Perhaps a mount without a pin. Only the driver can tell its tree, so nothing goes until its next report.
+            log.warning("publication.without_pin", ids=sorted(unknown)[:10], count=len(unknown))
+        self._pulls.pins_are_mounts(not unknown)
+
+    async def all(self) -> list[Publication]:
+        pins = list(self._pins.values())
+        return await asyncio.to_thread(lambda: [_publication(self._store, pin) for pin in pins])
+
+    async def _again(self, pin: Pin, request: PublishRequest) -> Publication | None:
+        """kubelet repeats calls: the same answer to the same question. None when the tree is not there any more."""
+        same = pin.note.get("model") == request.model and pin.note.get("namespace") == request.namespace
+        if not same or request.revision not in ("", pin.note.get("revision")):
+            raise InUse(f"publication {request.id} already stands for another model")
+        try:
+            return await asyncio.to_thread(self._pin, pin)
+        except NotFound:
+            await self.unpublish(request.id)
+            return None
+
+    async def _wait(self, request: PublishRequest) -> Publication:
+        deadline = time.monotonic() + min(request.wait_s, MAX_WAIT_S)
+        while True:
+            seen = self._changed.version
+            answer = await self._try(request)
+            if isinstance(answer, Publication):
+                return answer
+            if time.monotonic() >= deadline:
+                raise answer
+            await self._changed.wait(seen, timeout_s=deadline - time.monotonic())
+
+    async def _try(self, request: PublishRequest) -> Publication | WarmsetError:
+        """One look: the publication, or what to answer if it was the last look. Raises what waiting cannot mend."""
+        refusal = Pulling(
+            f"model {request.model} is not on this node yet, or not for pods of namespace {request.namespace}",
+            hint="see `warmset explain`; the Model's spec.allowedNamespaces lists who else may mount it",
+        )
+        for desired in _candidates(self._pulls, request):
+            if not await self._grants.allows(desired, namespace=request.namespace):
+                continue
+            held = self._pulls.held(desired.key)
+            if held is not None:
+                try:
+                    return await self._grant(held, request)
+                except NotFound:
+                    self._pulls.lost(desired.key)
+            status = self._pulls.status(desired.key)
+            if status is not None and status.state == "Failed":
+                raise error_class(status.reason)(status.message)
+            if status is not None:
+                why = f": {status.reason}: {status.message}" if status.reason else ""
+                refusal = Pulling(
+                    f"{request.model} is {status.state.lower()}, {status.bytes_done} of {status.bytes_total} bytes{why}"
+                )
+        return refusal
+
+    async def _grant(self, held: Held, request: PublishRequest) -> Publication:
+        note = {
+            "model": request.model,
+            "revision": held.revision,
+            "namespace": request.namespace,
+            "pod": request.pod,
+            "pod_uid": request.pod_uid,
+        }
+        pin = Pin(request.id, held.tree, note)
+        answer = await asyncio.to_thread(self._pin, pin)
+        self._pins[pin.id] = pin
+        return answer
+
+    def _pin(self, pin: Pin) -> Publication:
+        self._store.pin(pin.id, tree=pin.tree, note=pin.note)
+        self._store.touch(pin.tree)
+        return _publication(self._store, pin)
+
+
+def _check(request: PublishRequest) -> None:
+    if not _ID.fullmatch(request.id):
+        raise InvalidRequest("a publication's id is 64 hex digits")
+    if not _MODEL.fullmatch(request.model):
+        raise InvalidRequest(f"a model is named namespace/name, got {request.model[:80]!r}")
+    if not request.namespace:
+        raise InvalidRequest("the pod's namespace is missing")
+    if not (math.isfinite(request.wait_s) and request.wait_s >= 0):
+        raise InvalidRequest(f"wait_s must be 0 or more seconds, not {request.wait_s}")
+
+
+def _candidates(pulls: Pulls, request: PublishRequest) -> list[Desired]:
+    """Entries that answer the request, what is here already first."""
+    namespace, _, name = request.model.partition("/")
+    model = model_key(namespace, name)
+    found = []
+    for key, desired in pulls.desired_or_held().items():
+        held = pulls.held(key)
+        revision = held.revision if held else desired.revision
+        if desired.model == model and request.revision in ("", revision):
+            found.append((held is None, desired))
+    return [desired for _, desired in sorted(found, key=lambda pair: pair[0])]
+
+
+def _publication(store: Store, pin: Pin) -> Publication:
+    tree = store.tree(pin.tree)
+    return Publication(
+        id=pin.id,
+        tree=str(pin.tree),
+        model=pin.note.get("model", ""),
+        revision=pin.note.get("revision", ""),
+        bytes=tree.size if tree else 0,
+        files=len(tree.files) if tree else 0,
+        pod_uid=pin.note.get("pod_uid", ""),
+    )

@@ -1,0 +1,321 @@
+"""The reconcile loop: makes what the node holds equal to what it should hold.
+
+Level-triggered: whatever happened, the loop looks at what is desired, held and under way, lets schedule.plan decide,
+and does that. It runs in one event loop, which owns all state here; only pulls have threads (flight.in_thread).
+Held is what the store's records and trees say at start, so that a restart reports it without asking anybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import NoReturn, Protocol
+
+import structlog
+
+from api.broker import Grant
+from api.digest import Digest
+from api.errors import DigestMismatch, InUse, WarmsetError
+from api.resources import NodeModelStatus
+from cache.pull import Pulled
+from cache.store import PullRecord, Store
+from cache.transfer.progress import Progress
+from daemonset.changed import Changed
+from daemonset.desired import Desired, from_key
+from daemonset.flight import Flight, in_thread
+from daemonset.grants import Grants
+from daemonset.metrics import Metrics
+from daemonset.schedule import Snapshot, plan, retry_delay_s
+
+TICK_S = 1.0  # how soon a stalled pull shows, and how fine the byte counters are; only while a pull is under way
+MESSAGE_CHARS = 1024  # as the custom resource allows
+
+log = structlog.get_logger()
+
+
+class Fetch(Protocol):
+    """Brings what a grant names into the store; runs in a thread. Raises WarmsetError, also when cancelled."""
+
+    def __call__(self, grant: Grant, *, on_progress: Callable[[Progress], None], cancel: threading.Event) -> Pulled: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A model that is here: verified, complete and durable."""
+
+    desired: Desired
+    tree: Digest
+    revision: str
+    size: int
+    bytes_origin: int = 0
+    bytes_peers: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """Why the last attempt failed, and when the next one is due (monotonic seconds)."""
+
+    error: WarmsetError
+    attempts: int
+    retry_at: float
+    bytes_origin: int
+    bytes_peers: int
+
+
+class Pulls:
+    """``changed`` tells observers of every change of a state; ``slots`` is how many pulls run at a time."""
+
+    def __init__(
+        self, store: Store, *, grants: Grants, fetch: Fetch, slots: int, changed: Changed, metrics: Metrics
+    ) -> None:
+        self._store = store
+        self._grants = grants
+        self._fetch = fetch
+        self._slots = slots
+        self._changed = changed
+        self._metrics = metrics
+        self._desired: dict[str, Desired] = {}
+        self._held = _held_by(store)
+        self._flights: dict[str, Flight] = {}
+        self._trouble: dict[str, Trouble] = {}
+        self._in_use: set[str] = set()
+        self._may_remove = False
+
+    # -- what others say -------------------------------------------------------------------------------------
+
+    def set_desired(self, desired: Iterable[Desired]) -> None:
+        self._desired = {entry.key: entry for entry in desired}
+        self._trouble = {key: trouble for key, trouble in self._trouble.items() if key in self._desired}
+        self._in_use &= {key for key, entry in self._desired.items() if entry.absent}
+        self._changed.set()
+
+    def pins_are_mounts(self, known: bool) -> None:
+        """Whether every mount on the node has its pin, so that what is not pinned may go."""
+        self._may_remove = known
+        self.pins_changed()
+
+    def pins_changed(self) -> None:
+        self._in_use.clear()
+        self._changed.set()
+
+    def lost(self, key: str) -> None:
+        """Its tree is not on the disk any more, whatever we believed: pull it again."""
+        log.error("tree.lost", key=key)
+        self._held.pop(key, None)
+        self._changed.set()
+
+    # -- what others see -------------------------------------------------------------------------------------
+
+    def desired_or_held(self) -> Mapping[str, Desired]:
+        """All models that a publication may name: the desired ones first, what is to go left out."""
+        gone = {key for key, entry in self._desired.items() if entry.absent}
+        entries = self._desired | {k: h.desired for k, h in self._held.items() if k not in self._desired}
+        return {key: entry for key, entry in entries.items() if key not in gone}
+
+    def held(self, key: str) -> Held | None:
+        return self._held.get(key)
+
+    def status(self, key: str) -> NodeModelStatus | None:
+        """None for what is neither desired nor held."""
+        held, flight, desired = self._held.get(key), self._flights.get(key), self._desired.get(key)
+        if held is not None:
+            return self._status_of_held(held, going=desired is not None and desired.absent)
+        if flight is not None:
+            return flight.status(time.monotonic())
+        if desired is None or desired.absent:
+            return None
+        return _status_of_waiting(desired, self._trouble.get(key))
+
+    def statuses(self) -> list[NodeModelStatus]:
+        keys = self._desired | self._flights | self._held  # as an ordered set: the order of the list, then the rest
+        return [status for key in keys if (status := self.status(key)) is not None]
+
+    # -- the loop --------------------------------------------------------------------------------------------
+
+    async def run(self) -> NoReturn:
+        """Until cancelled; then pulls are told to end and leave what they have for the next start."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                seen = self._changed.version
+                now = time.monotonic()
+                decision = plan(self._snapshot(now))
+                for key in decision.stop:
+                    log.info("pull.stopping", key=key)
+                    self._flights[key].cancel.set()
+                for key in decision.remove:
+                    await self._remove(key)
+                for desired in decision.start:
+                    tasks.create_task(self._fly(self._take_off(desired)), name=f"pull {desired.key}")
+                await self._changed.wait(seen, timeout_s=self._pause_s(decision.wake_at, now=now))
+                self._look_at_flights()
+
+    def _snapshot(self, now: float) -> Snapshot:
+        return Snapshot(
+            desired=self._desired,
+            held=frozenset(self._held),
+            flying={key: flight.desired for key, flight in self._flights.items()},
+            stopping=frozenset(key for key, flight in self._flights.items() if flight.cancel.is_set()),
+            retry_at={key: trouble.retry_at for key, trouble in self._trouble.items()},
+            now=now,
+            slots=self._slots,
+            removable=frozenset(self._held.keys() - self._in_use if self._may_remove else ()),
+        )
+
+    def _pause_s(self, wake_at: float | None, *, now: float) -> float | None:
+        pauses = [TICK_S] if self._flights else []
+        if wake_at is not None:
+            pauses.append(max(0.0, wake_at - now))
+        return min(pauses, default=None)
+
+    def _look_at_flights(self) -> None:
+        now = time.monotonic()
+        for flight in self._flights.values():
+            self._count(flight)
+            if flight.turned(now):
+                log.warning("pull.stalled" if flight.stalled(now) else "pull.moves_again", flight=repr(flight))
+                self._changed.set()
+
+    def _take_off(self, desired: Desired) -> Flight:
+        trouble = self._trouble.get(desired.key)
+        flight = Flight(
+            desired,
+            origin_before=trouble.bytes_origin if trouble else 0,
+            peers_before=trouble.bytes_peers if trouble else 0,
+            trouble=trouble.error.reason if trouble else "",
+        )
+        self._flights[desired.key] = flight
+        self._changed.set()
+        log.info("pull.started", key=desired.key, attempt=trouble.attempts + 1 if trouble else 1)
+        return flight
+
+    async def _fly(self, flight: Flight) -> None:
+        key = flight.desired.key
+        result = "Stopped"
+        try:
+            self._held[key] = await self._pull(flight)
+            self._trouble.pop(key, None)
+            result = "Ready"
+        except Exception as error:
+            if not flight.cancel.is_set():
+                self._trouble[key] = self._note(flight, error)
+                result = self._trouble[key].error.reason
+        finally:
+            self._count(flight)
+            del self._flights[key]
+            seconds = time.monotonic() - flight.started_at
+            self._metrics.pull_seconds.labels(result).observe(seconds)
+            log.info("pull.ended", flight=repr(flight), result=result, seconds=round(seconds, 3))
+            self._changed.set()
+
+    async def _pull(self, flight: Flight) -> Held:
+        desired = flight.desired
+        grant = await self._grants.for_pull(desired)
+        fetch = partial(self._fetch, grant, on_progress=flight.told, cancel=flight.cancel)
+        pulled = await in_thread(fetch, cancel=flight.cancel, name=f"pull {desired.model[:8]}")
+        if desired.revision and pulled.revision != desired.revision:
+            raise DigestMismatch(f"the source gave revision {pulled.revision} instead of {desired.revision}")
+        record = PullRecord(key=desired.key, revision=pulled.revision, tree=pulled.tree.digest, source=pulled.source)
+        await asyncio.to_thread(self._store.record_pull, record)
+        return Held(
+            desired=desired,
+            tree=pulled.tree.digest,
+            revision=pulled.revision,
+            size=pulled.tree.size,
+            bytes_origin=flight.bytes_origin,
+            bytes_peers=flight.bytes_peers,
+        )
+
+    def _note(self, flight: Flight, error: Exception) -> Trouble:
+        if not isinstance(error, WarmsetError):
+            log.error("pull.defect", key=flight.desired.key, exc_info=error)
+            error = WarmsetError(f"a defect of the agent: {type(error).__name__}")
+        before = self._trouble.get(flight.desired.key)
+        attempts = (before.attempts if before and not flight.progressed else 0) + 1
+        delay_s = retry_delay_s(error, attempt=attempts)
+        log.warning(
+            "pull.failed", key=flight.desired.key, reason=error.reason, error=str(error), retry_in_s=round(delay_s, 1)
+        )
+        return Trouble(
+            error=error,
+            attempts=attempts,
+            retry_at=time.monotonic() + delay_s,
+            bytes_origin=flight.bytes_origin,
+            bytes_peers=flight.bytes_peers,
+        )
+
+    def _count(self, flight: Flight) -> None:
+        for source, count in flight.uncounted().items():
+            self._metrics.received.labels(source).inc(count)
+
+    async def _remove(self, key: str) -> None:
+        held = self._held[key]
+        try:
+            freed = await asyncio.to_thread(_give_up, self._store, key, held.tree)
+        except InUse:
+            self._in_use.add(key)
+        except WarmsetError as error:
+            # Nothing else can be done for it now; the next change of the pins or of the list tries again.
+            log.error("tree.not_removed", key=key, error=str(error))
+            self._in_use.add(key)
+        else:
+            del self._held[key]
+            await self._grants.forget(key)
+            log.info("tree.removed", key=key, tree=str(held.tree), bytes_freed=freed)
+        self._changed.set()
+
+    def _status_of_held(self, held: Held, *, going: bool) -> NodeModelStatus:
+        reason = message = ""
+        if going and not self._may_remove:
+            reason, message = "MountsUnknown", "the CSI driver has not told yet what is mounted"
+        elif going and held.desired.key in self._in_use:
+            reason, message = "InUse", "a pod still has it mounted"
+        return NodeModelStatus(
+            model=held.desired.model,
+            revision=held.revision,
+            state="Evicting" if going else "Ready",
+            tree=str(held.tree),
+            bytes_done=held.size,
+            bytes_total=held.size,
+            bytes_origin=held.bytes_origin,
+            bytes_peers=held.bytes_peers,
+            reason=reason,
+            message=message,
+        )
+
+
+def _status_of_waiting(desired: Desired, trouble: Trouble | None) -> NodeModelStatus:
+    """Queued for a slot or for the next try; Failed when a retry alone does not help."""
+    if trouble is None:
+        return NodeModelStatus(model=desired.model, revision=desired.revision, state="Queued")
+    return NodeModelStatus(
+        model=desired.model,
+        revision=desired.revision,
+        state="Queued" if trouble.error.retryable else "Failed",
+        bytes_origin=trouble.bytes_origin,
+        bytes_peers=trouble.bytes_peers,
+        reason=trouble.error.reason,
+        message=trouble.error.message[:MESSAGE_CHARS],
+    )
+
+
+def _held_by(store: Store) -> dict[str, Held]:
+    """What the store's records name and its trees really hold, in the form of what was desired then."""
+    found = {}
+    for record in store.pull_records():
+        desired = from_key(record.key)
+        tree = store.tree(record.tree) if desired else None
+        if desired and tree:
+            found[record.key] = Held(desired=desired, tree=record.tree, revision=record.revision, size=tree.size)
+    return found
+
+
+def _give_up(store: Store, key: str, tree: Digest) -> int:
+    """Remove the record, and the tree unless another record names it. Returns bytes freed. Raises InUse."""
+    shared = any(record.tree == tree and record.key != key for record in store.pull_records())
+    freed = 0 if shared else store.remove_tree(tree)
+    store.forget(key)
+    return freed
