@@ -75,6 +75,10 @@ class Store:
         """Identity of this root; a new disk has a new one."""
         return self._root.cache_id
 
+    def check(self) -> None:
+        """Raise CacheVolumeLost when the root is no longer the one that was opened."""
+        self._root.check()
+
     def close(self) -> None:
         """Give up the root. Ingests must be closed before."""
         self._root.close()
