@@ -1,0 +1,99 @@
+"""A root has one owner and one identity; the store notices when either is gone, and never takes a foreign folder."""
+
+import os
+import stat
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from api.errors import CacheVolumeLost, InvalidRequest, StoreLocked
+from cache.store import Store
+from tests.unit.store.samples import CHUNK, add_tree, digest_of, put_chunks
+
+
+def test_a_second_owner_is_refused_and_the_first_goes_on(store: Store) -> None:
+    with pytest.raises(StoreLocked, match=str(store.root)):
+        Store.open(store.root)
+    add_tree(store, {"a": b"a"})
+
+
+def test_a_second_owner_may_wait_for_the_first(root: Path) -> None:
+    first = Store.open(root)
+    threading.Timer(0.2, first.close).start()
+    began = time.monotonic()
+    with Store.open(root, wait_s=10):
+        assert 0.1 < time.monotonic() - began < 5
+
+
+def test_the_identity_stays_with_the_root(root: Path, tmp_path: Path) -> None:
+    with Store.open(root) as store:
+        first = store.cache_id
+    with Store.open(root) as store, Store.open(tmp_path / "other") as other:
+        assert store.cache_id == first != other.cache_id
+
+
+@pytest.mark.parametrize("gone", [".cache-id", ".lock"])
+def test_when_the_volume_is_lost_nothing_is_written(store: Store, gone: str) -> None:
+    tree = add_tree(store, {"a": b"a"})
+    data = b"more"
+    ingest = store.ingest(digest_of(data), size=4, chunk_bytes=CHUNK)
+    put_chunks(ingest, data, 0)
+    (store.root / gone).unlink()
+    for write in (
+        lambda: store.ingest(digest_of(b"x"), size=1, chunk_bytes=CHUNK),
+        lambda: ingest.commit(digest_of(data)),
+        lambda: store.stage(),
+        lambda: store.commit_small([(digest_of(b"x"), b"x")]),
+        lambda: store.publish_tree(tree),
+        lambda: store.remove_tree(tree.digest),
+        lambda: store.pin("0" * 64, tree=tree.digest, note={}),
+        lambda: store.touch(tree.digest),
+    ):
+        with pytest.raises(CacheVolumeLost, match="not the one that was opened"):
+            write()
+    ingest.close()
+
+
+def test_another_cache_mounted_in_its_place_is_noticed(store: Store) -> None:
+    (store.root / ".cache-id").write_text('{"id":"another","format":1}')
+    with pytest.raises(CacheVolumeLost):
+        store.touch(digest_of(b""))
+
+
+def test_a_newer_format_is_refused_untouched(root: Path) -> None:
+    Store.open(root).close()
+    (root / ".cache-id").write_text('{"id":"x","format":2}')
+    with pytest.raises(InvalidRequest, match="format 2"):
+        Store.open(root)
+
+
+def test_a_folder_that_holds_other_files_is_refused_untouched(root: Path) -> None:
+    root.mkdir()
+    (root / "thesis.tex").touch()
+    with pytest.raises(InvalidRequest, match="holds files"):
+        Store.open(root)
+    assert [path.name for path in root.iterdir()] == ["thesis.tex"]
+
+
+def test_a_fresh_file_system_is_accepted(root: Path) -> None:
+    (root / "lost+found").mkdir(parents=True)
+    Store.open(root).close()
+
+
+def test_a_symbolic_link_is_refused(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    root.symlink_to(tmp_path / "real")
+    with pytest.raises(InvalidRequest, match="symbolic link"):
+        Store.open(root)
+
+
+def test_everything_is_private_whatever_the_umask(root: Path) -> None:
+    previous = os.umask(0)
+    try:
+        Store.open(root).close()
+    finally:
+        os.umask(previous)
+    assert {stat.S_IMODE(p.stat().st_mode) for p in [root, *root.rglob("*")] if p.is_dir()} == {0o700}
+    assert {stat.S_IMODE(p.stat().st_mode) for p in root.rglob("*") if p.is_file()} == {0o600}

@@ -1,0 +1,65 @@
+"""Small files commit in batches; files of unknown digest are staged. Both end as verified blobs or as nothing."""
+
+import os
+
+import pytest
+
+from api.errors import DigestMismatch, InvalidRequest
+from cache.store import SMALL_BYTES, Store
+from tests.unit.store.samples import digest_of, files_below
+
+
+def test_a_batch_is_committed_read_only(store: Store) -> None:
+    items = [(digest_of(data), data) for data in (b"", b"{}", os.urandom(SMALL_BYTES))]
+    store.commit_small(items)
+    for digest, data in items:
+        assert store.blob_path(digest).read_bytes() == data
+        assert store.blob_path(digest).stat().st_mode & 0o777 == 0o444
+    assert files_below(store, "scratch") == []
+
+
+def test_one_wrong_file_stops_the_whole_batch(store: Store) -> None:
+    with pytest.raises(DigestMismatch):
+        store.commit_small([(digest_of(b"right"), b"right"), (digest_of(b"right"), b"wrong")])
+    assert files_below(store, "blobs", "scratch") == []
+
+
+def test_a_large_file_does_not_belong_in_a_batch(store: Store) -> None:
+    data = bytes(SMALL_BYTES + 1)
+    with pytest.raises(InvalidRequest):
+        store.commit_small([(digest_of(data), data)])
+
+
+def test_what_is_there_already_stays_the_same_file(store: Store) -> None:
+    item = (digest_of(b"{}"), b"{}")
+    store.commit_small([item])
+    inode = store.blob_path(item[0]).stat().st_ino
+    store.commit_small([item, item])
+    assert store.blob_path(item[0]).stat().st_ino == inode
+
+
+def test_a_staged_file_gets_its_digest_at_the_end(store: Store) -> None:
+    with store.stage() as staged:
+        staged.write(b"some ")
+        staged.write(memoryview(b"bytes"))
+        assert staged.size == 10
+        digest = staged.commit()
+    assert digest == digest_of(b"some bytes")
+    assert store.blob_path(digest).read_bytes() == b"some bytes"
+    assert files_below(store, "scratch") == []
+
+
+def test_a_staged_file_that_is_there_already_changes_nothing(store: Store) -> None:
+    store.commit_small([(digest_of(b"{}"), b"{}")])
+    inode = store.blob_path(digest_of(b"{}")).stat().st_ino
+    with store.stage() as staged:
+        staged.write(b"{}")
+        staged.commit()
+    assert store.blob_path(digest_of(b"{}")).stat().st_ino == inode
+
+
+def test_a_staged_file_that_is_not_committed_is_gone(store: Store) -> None:
+    with store.stage() as staged:
+        staged.write(b"half of")
+    staged.discard()
+    assert files_below(store, "scratch", "blobs") == []
