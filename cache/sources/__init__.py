@@ -1,1 +1,6 @@
 """Where models come from: what a reference resolves to, and how its bytes are read."""
+
+from cache.sources.options import Credential, SourceOptions
+from cache.sources.resolve import Resolved, resolve
+
+__all__ = ["Credential", "Resolved", "SourceOptions", "resolve"]

@@ -1,1 +1,1 @@
-"""OCI registries: manifests, authentication, blobs and archives."""
+"""Models in OCI registries: ModelPack artifacts and plain ORAS artifacts."""

@@ -1,0 +1,150 @@
+"""One repository of a registry: its manifests and blobs, with login (OCI distribution spec 1.1)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from api.digest import Digest
+from api.errors import DigestMismatch, SourceUnavailable
+from api.reference import OciReference
+from cache.http.client import Client
+from cache.http.connection import Body
+from cache.http.network import Network
+from cache.http.ranges import ByteRange, check_identity, check_partial
+from cache.http.response import Response
+from cache.http.url import Origin, Url, parse_url
+from cache.sources.oci.auth import Login
+from cache.sources.oci.credentials import DOCKER_HUB, docker_credential
+from cache.sources.oci.errors import check_status
+from cache.sources.oci.manifest import MAX_MANIFEST_BYTES, Index, Manifest, only_manifest, parse_manifest
+from cache.sources.oci.mediatypes import INDEXES, MANIFESTS
+from cache.sources.options import Credential, SourceOptions
+
+_ACCEPT = ", ".join((*MANIFESTS, *INDEXES))
+_HUB_API = "registry-1.docker.io"  # docker.io itself is a web site
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A manifest and the digest of exactly the bytes it was read from."""
+
+    digest: Digest
+    manifest: Manifest
+
+
+class Repository:
+    """What all threads share of one repository: where it is and how to log in."""
+
+    def __init__(self, reference: OciReference, *, options: SourceOptions, network: Network) -> None:
+        scheme = "http" if reference.host in options.plain_http else "https"
+        host = _HUB_API if reference.host in DOCKER_HUB else reference.host
+        self.origin: Origin = parse_url(f"{scheme}://{host}/").origin
+        self.name = reference.repository
+        self.network = network
+        self.login = Login(self.origin, find=lambda: _credential(reference.host, options))
+
+    def session(self) -> Session:
+        """A session for the calling thread."""
+        return Session(self)
+
+    def __str__(self) -> str:
+        return f"{self.origin.authority}/{self.name}"
+
+
+class Session:
+    """Requests to one repository over kept connections. Owned by one thread; ``abort`` may come from another."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self._client = Client(repository.network)
+
+    def url(self, path: str) -> Url:
+        return Url(self._repository.origin, f"/v2/{self._repository.name}/{path}")
+
+    def request(
+        self,
+        method: str,
+        url: Url,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: Body | None = None,
+        actions: str = "pull",
+    ) -> Response:
+        """Send a request with the login it needs. A 401 is answered once; the second one is the caller's."""
+        if url.origin != self._repository.origin:
+            return self._client.request(method, url, headers=headers, body=body, guarded=True)
+        scope = f"repository:{self._repository.name}:{actions}"
+        sent = self._repository.login.header(scope)
+        response = self._client.request(method, url, headers=_with(headers, sent), body=body)
+        if response.status != 401 or response.redirected:
+            return response
+        challenge = response.headers.get("www-authenticate", "")
+        response.close()
+        login = self._repository.login.answer(self._client, challenge, scope=scope, refused=sent)
+        return self._client.request(method, url, headers=_with(headers, login), body=body)
+
+    def manifest(self, name: str) -> Fetched:
+        """The manifest that a tag or digest names; of an index that holds only one, that one.
+
+        Raises NotFound, Unauthorized, …; DigestMismatch where the body is not what the digest names.
+        """
+        digest, parsed = self._manifest(name)
+        if isinstance(parsed, Index):
+            digest, parsed = self._manifest(str(only_manifest(parsed)))
+        if isinstance(parsed, Index):
+            raise SourceUnavailable(f"{self._repository}: an index names itself")
+        return Fetched(digest, parsed)
+
+    def _manifest(self, name: str) -> tuple[Digest, Manifest | Index]:
+        response = self.request("GET", self.url(f"manifests/{name}"), headers={"Accept": _ACCEPT})
+        check_status(response, what=f"manifest {self._repository}:{name}")
+        check_identity(response.headers)
+        body = response.read(MAX_MANIFEST_BYTES)
+        digest = Digest(hashlib.sha256(body).hexdigest())
+        if name.startswith("sha256:") and str(digest) != name:
+            raise DigestMismatch(f"manifest {self._repository}@{name}: the registry sent {digest}")
+        return digest, parse_manifest(body, content_type=response.headers.get("content-type", ""))
+
+    def open(self, digest: Digest, *, size: int, start: int, stop: int) -> Response:
+        """Begin to read bytes ``start`` to ``stop`` of a blob of ``size`` bytes; every header is checked.
+
+        Raises RangesIgnored where the registry sends the whole blob instead, and named errors otherwise.
+        """
+        whole = start == 0 and stop == size
+        asked = ByteRange(start, stop)
+        headers = {} if whole else {"Range": asked.header}
+        response = self.request("GET", self.url(f"blobs/{digest}"), headers=headers)
+        try:
+            check_status(response, what=f"blob {self._repository}@{digest}", ok=(200, 206))
+            if not whole:
+                check_partial(response.status, response.headers, asked=asked, size=size)
+                return response
+            check_identity(response.headers)
+            if response.status != 200 or response.length not in (None, size):
+                raise SourceUnavailable(
+                    f"blob {self._repository}@{digest}: expected {size} bytes, the registry sends {response.length}"
+                )
+        except Exception:
+            response.close()
+            raise
+        return response
+
+    def abort(self) -> None:
+        self._client.abort()
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def _with(headers: Mapping[str, str] | None, authorization: str) -> dict[str, str]:
+    login = {"Authorization": authorization} if authorization else {}
+    return {**(headers or {}), **login}
+
+
+def _credential(host: str, options: SourceOptions) -> Credential | None:
+    given = options.credential
+    if given is not None and (given.host == host or {given.host, host} <= DOCKER_HUB):
+        return given
+    return docker_credential(host) if options.docker_config else None

@@ -1,0 +1,238 @@
+"""Worker threads that bring blobs from a source into a store: verified while they stream, resumable, bounded.
+
+Memory: each worker has one piece of its own, and all share a pool, together workers x one chunk. Threads rather than
+an event loop: receiving, hashing and writing all release the interpreter's lock.
+
+Failure model: the first error that retries did not cure stops all workers; what was written stays for a resume. A
+cancel (the event, or an interrupt in the waiting thread) does the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from api.digest import Digest
+from api.errors import Cancelled, DigestMismatch
+from cache.http.ranges import RangesIgnored
+from cache.http.retry import RetryPolicy
+from cache.transfer.buffers import BufferPool, aligned_buffer
+from cache.transfer.file import PIECE_BYTES, Ingest, OpenFile, Tools, WantedFile
+from cache.transfer.progress import Meter, Progress
+from cache.transfer.reader import BlobReader, Link, Session
+from cache.transfer.schedule import Run, Schedule, Share
+from cache.transfer.throttle import Throttle
+
+CHUNK_BYTES = 16 << 20  # the unit of resume, of sharing a file, and of a worker's share of memory
+MAX_TRIES = 2  # a wrong digest may be the network's fault once
+_TICK_S = 0.1  # progress is told ten times a second at most
+_LEAVE_S = 10.0  # how long workers get to leave after a stop; they may be in a name look-up, which nothing interrupts
+
+
+class BlobStore(Protocol):
+    """Where blobs go. MUST verify what it commits: ``ingest(...).commit`` and ``commit_small`` raise DigestMismatch."""
+
+    def ingest(self, digest: Digest, *, size: int, chunk_bytes: int) -> Ingest: ...
+    def commit_small(self, items: Sequence[tuple[Digest, bytes]], /) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class WantedBatch:
+    """Small files, fetched into memory one after the other and committed together."""
+
+    files: tuple[WantedFile, ...]
+
+
+class WantedOther(Protocol):
+    """Any other work that a worker does from beginning to end by itself, such as unpacking an archive."""
+
+    def run(self, tools: Tools) -> None: ...
+
+
+Task = WantedFile | WantedBatch | WantedOther
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    workers: int = 4
+    limit_bps: int | None = None
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+
+
+def transfer(
+    tasks: Sequence[Task],
+    *,
+    store: BlobStore,
+    open_session: Callable[[], Session],
+    settings: Settings,
+    meter: Meter,
+    cancel: threading.Event,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> None:
+    """Do all tasks. Returns when every one of them is committed; progress is told in the calling thread.
+
+    Raises the first named error of a worker, or Cancelled; then nothing of a task is half-committed.
+    """
+    crew = _Crew(tasks, store=store, settings=settings, meter=meter, cancel=cancel, open_session=open_session)
+    crew.run(on_progress)
+
+
+class _Crew:
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        *,
+        store: BlobStore,
+        settings: Settings,
+        meter: Meter,
+        cancel: threading.Event,
+        open_session: Callable[[], Session],
+    ) -> None:
+        self._store = store
+        self._meter = meter
+        self._cancel = cancel
+        self._open_session = open_session
+        self._stop = threading.Event()  # set for a cancel and for an error alike; workers look only at this one
+        workers = settings.workers
+        self._workers = workers
+        self._schedule: Schedule[Task] = Schedule(tasks, workers=workers)
+        self._pool = BufferPool(count=workers * (CHUNK_BYTES // PIECE_BYTES - 1), size=PIECE_BYTES)
+        self._link = Link(settings.policy, self._stop, Throttle(settings.limit_bps, cancel=self._stop), meter)
+        self._open: dict[Share, OpenFile] = {}
+        self._sessions: list[Session] = []
+        self._error: BaseException | None = None
+        self._lock = threading.Lock()
+
+    def run(self, on_progress: Callable[[Progress], None] | None) -> None:
+        threads = [
+            threading.Thread(target=self._worker, name=f"transfer-{i}", daemon=True) for i in range(self._workers)
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            for thread in threads:
+                while thread.is_alive():
+                    thread.join(_TICK_S)
+                    if self._cancel.is_set():
+                        self._leave(Cancelled("the transfer was cancelled"))
+                    if on_progress is not None:
+                        on_progress(self._meter.snapshot())
+        except BaseException as error:  # an interrupt, or a defect of the caller's on_progress
+            self._leave(error)
+            for thread in threads:
+                thread.join(_LEAVE_S)
+        finally:
+            self._close()
+        if self._error is not None:
+            raise self._error
+
+    def _leave(self, error: BaseException) -> None:
+        with self._lock:
+            if self._stop.is_set():
+                return
+            self._error = error
+            self._stop.set()
+            sessions = list(self._sessions)
+        self._schedule.stop()
+        for session in sessions:
+            session.abort()
+
+    def _close(self) -> None:
+        for opened in self._open.values():
+            opened.ingest.close()
+
+    def _worker(self) -> None:
+        session = self._open_session()
+        with self._lock:
+            self._sessions.append(session)
+        try:
+            self._work(Tools(session, aligned_buffer(PIECE_BYTES), self._pool, self._link))
+        except BaseException as error:
+            self._leave(error)
+        finally:
+            session.close()
+
+    def _work(self, tools: Tools) -> None:
+        mine: Share | None = None
+        while (task := self._schedule.next(mine)) is not None:
+            if isinstance(task, tuple):
+                _, mine, run = task
+                self._continue(mine, run, tools)
+            elif isinstance(task, WantedFile):
+                mine = self._begin(task, tools)
+            elif isinstance(task, WantedBatch):
+                self._batch(task, tools)
+            else:
+                task.run(tools)
+                self._schedule.finished()
+
+    def _begin(self, wanted: WantedFile, tools: Tools) -> Share:
+        ingest = self._store.ingest(wanted.digest, size=wanted.size, chunk_bytes=CHUNK_BYTES)
+        opened = OpenFile.resume(wanted, ingest, chunk_bytes=CHUNK_BYTES, tools=tools)
+        with self._lock:
+            share = self._schedule.opened(wanted, opened.missing)
+            self._open[share] = opened
+        # What an earlier run left is hashed now, by this worker, while others may already fetch what is missing.
+        self._complete(share, opened.frontier.advance(tools.scratch))
+        return share
+
+    def _continue(self, share: Share, run: Run, tools: Tools) -> None:
+        with self._lock:
+            opened = self._open[share]
+        try:
+            done = opened.fetch(run, sequential=share.single, tools=tools)
+        except RangesIgnored:
+            self._schedule.gave_up_ranges(share, run)
+            return
+        self._schedule.left(share)
+        self._complete(share, done)
+
+    def _complete(self, share: Share, digest: Digest | None) -> None:
+        if digest is None:
+            return
+        with self._lock:
+            opened = self._open.pop(share)
+        wanted = opened.wanted
+        try:
+            opened.ingest.commit(digest)
+        except DigestMismatch:
+            opened.forget(self._meter)
+            if wanted.tries >= MAX_TRIES:
+                raise
+            self._schedule.finished(share, again=replace(wanted, tries=wanted.tries + 1))
+            return
+        except BaseException:
+            with contextlib.suppress(Exception):
+                opened.ingest.close()
+            raise
+        self._meter.finished()
+        self._schedule.finished(share)
+
+    def _batch(self, batch: WantedBatch, tools: Tools) -> None:
+        items = [(file.digest, _whole(file, tools)) for file in batch.files]
+        try:
+            self._store.commit_small(items)
+        except DigestMismatch:
+            if batch.files[0].tries >= MAX_TRIES:
+                raise
+            self._meter.undo(sum(file.size for file in batch.files))
+            again = WantedBatch(tuple(replace(file, tries=file.tries + 1) for file in batch.files))
+            self._schedule.finished(again=again)
+            return
+        self._meter.finished(len(batch.files))
+        self._schedule.finished()
+
+
+def _whole(file: WantedFile, tools: Tools) -> bytes:
+    """A small file in memory."""
+    if file.size == 0:
+        return b""
+    reader = BlobReader(tools.session, file.digest, size=file.size, start=0, stop=file.size, link=tools.link)
+    try:
+        reader.fill(tools.scratch)
+    finally:
+        reader.close()
+    return bytes(tools.scratch[: file.size])
