@@ -15,7 +15,7 @@ from tests.support.processes import find_binary
 
 CHART = Path(__file__).resolve().parents[2] / "deploy" / "chart"
 NAMESPACE = "warmset-system"
-OLDEST_KUBERNETES = "1.30.0"  # Chart.yaml, kubeVersion
+OLDEST_KUBERNETES = "1.33.0"  # Chart.yaml, kubeVersion
 HOW_TO_GET = 'needs helm: export PATH="$(.ci/helm/build):$PATH"'
 
 Manifest = dict[str, Any]
