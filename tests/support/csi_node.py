@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import uuid
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,11 +81,11 @@ class CsiNode:
         if self.holder is not None and self.holder.stdout is not None:
             self.holder.stdout.close()
 
-    async def start_driver(self, *options: str, wrapper: Sequence[str] = ()) -> subprocess.Popen[bytes]:
-        """Run `warmset csi` in the namespace, under ``wrapper`` if given, and wait until it says that it is ready."""
+    async def start_driver(self, *options: str) -> subprocess.Popen[bytes]:
+        """Run `warmset csi` in the namespace, and wait until it says that it is ready."""
         assert self.holder is not None
         self.endpoint.unlink(missing_ok=True)  # so that waiting cannot meet an earlier driver's socket
-        command = ["nsenter", f"--mount=/proc/{self.holder.pid}/ns/mnt", *wrapper, sys.executable, "-m", "cli.main"]
+        command = ["nsenter", f"--mount=/proc/{self.holder.pid}/ns/mnt", sys.executable, "-m", "cli.main"]
         command += ["csi", "--node", "node-1", "--endpoint", f"unix://{self.endpoint}", "--root", str(self.cache)]
         command += ["--agent-socket", str(self.agent_socket), "--kubelet-root", str(self.kubelet), *options]
         root = Path(__file__).parents[2]
