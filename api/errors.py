@@ -6,6 +6,7 @@
     ├── NotFound                no such repository, tag, revision, model or tree
     ├── Unauthorized            the source wants credentials, or refuses the ones it got
     ├── Forbidden               the caller is known and may not have it
+    │   └── SecretNotGranted    the namespace has not let the controller read its Secret
     ├── SourceUnavailable       network trouble, a 5xx or a timeout at the source; retried
     │   └── RateLimited         the source asks to slow down; retried after its Retry-After
     ├── InvalidArtifact         the source's manifest or archive breaks a rule
@@ -81,6 +82,10 @@ class Unauthorized(WarmsetError):
 class Forbidden(WarmsetError):
     exit_code = 4
     grpc_status = "PERMISSION_DENIED"
+
+
+class SecretNotGranted(Forbidden):
+    pass
 
 
 class SourceUnavailable(WarmsetError):

@@ -17,6 +17,15 @@ VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 
 Name = Annotated[str, Meta(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+ModelName = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=317,
+        pattern=r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?/)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+        description="A Model's name, or namespace/name of one that allows this namespace.",
+    ),
+]
 Hash = Annotated[
     str, Meta(pattern=r"^[0-9a-f]{32}$", description="A Model's namespace/name, hashed (api.keys.model_key).")
 ]
@@ -158,7 +167,7 @@ class Retention(Wire):
 
 
 class WarmSetSpec(Wire):
-    models: Annotated[list[Name], Meta(min_length=1, max_length=32, description="Names of Models in this namespace.")]
+    models: Annotated[list[ModelName], Meta(min_length=1, max_length=32, description="Which Models to keep warm.")]
     placement: Placement
     retention: Retention | None = None
     priority: Annotated[Priority, Meta(description="Higher pulls first.")] = 0

@@ -1,0 +1,99 @@
+"""The credential broker (api/broker.py): agents have no right to read Secrets, so they ask here.
+
+An agent proves its node by a service-account token that is bound to its pod; the API server's TokenReview tells
+the node's name (extra authentication.kubernetes.io/node-name, Kubernetes >= 1.32, on by default since 1.30). A
+grant is given only for a model and revision that this node's NodeCache names.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import structlog
+
+from api import keys
+from api.broker import Grant, GrantRequest
+from api.errors import Forbidden, NotFound, Unauthorized
+from api.reference import OciReference
+from api.resources import Model, NodeCache
+from controller.config import Sources
+from controller.credentials import credential
+from controller.models import pinned
+from controller.resources import NODE_CACHE
+from controller.world import World
+from kube.client import ApiError, Client
+from kube.resources import TOKEN_REVIEW
+
+_NODE_NAME = "authentication.kubernetes.io/node-name"
+
+log = structlog.get_logger()
+
+
+class Broker:
+    def __init__(self, client: Client, world: World, *, sources: Sources, agents: str) -> None:
+        """``agents`` is the user name of the agents' service account."""
+        self._client = client
+        self._world = world
+        self._sources = sources
+        self._agents = agents
+
+    async def grant(self, token: str, request: GrantRequest) -> Grant:
+        """Raises Unauthorized for the token, Forbidden for the model, or what the Model's credential has wrong."""
+        node = await self._node_of(token)
+        await self._check_named(node, request)
+        model = self._world.models_by_hash.get(request.model)
+        if model is None:
+            raise NotFound("the Model does not exist any more")
+        reference = pinned(model, request.revision)
+        self._sources.check(reference)
+        found = await credential(self._client, model, reference=reference)
+        host = reference.host if isinstance(reference, OciReference) else ""
+        log.info("grant.given", node=node, model=f"{model.metadata.namespace}/{model.metadata.name}")
+        return Grant(
+            model=f"{model.metadata.namespace}/{model.metadata.name}",
+            source=str(reference),
+            revision=request.revision,
+            namespaces=_namespaces(model),
+            include=model.spec.files.include if model.spec.files else [],
+            exclude=model.spec.files.exclude if model.spec.files else [],
+            credential=found,
+            plain_http=host in self._sources.plain_http,
+        )
+
+    async def _node_of(self, token: str) -> str:
+        body = {"spec": {"token": token, "audiences": [keys.BROKER_AUDIENCE]}}
+        status: dict[str, Any] = (await self._client.create(TOKEN_REVIEW, body)).get("status") or {}
+        user = status.get("user") or {}
+        if not status.get("authenticated") or keys.BROKER_AUDIENCE not in (status.get("audiences") or ()):
+            raise Unauthorized("the token is not valid for this broker")
+        if user.get("username") != self._agents:
+            raise Forbidden("only node agents are served")
+        names = (user.get("extra") or {}).get(_NODE_NAME) or []
+        if len(names) != 1:
+            raise Forbidden("the token is not bound to a pod on a node", hint="Kubernetes 1.30 or newer is needed")
+        return str(names[0])
+
+    async def _check_named(self, node: str, request: GrantRequest) -> None:
+        if _names(self._world.caches.get(node), request):
+            return
+        # Our copy may be older than what the agent has read.
+        try:
+            newest = msgspec.convert(await self._client.get(NODE_CACHE, node), type=NodeCache)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            newest = None
+        if not _names(newest, request):
+            raise Forbidden(f"the NodeCache of {node} does not name this model and revision")
+
+
+def _names(cache: NodeCache | None, request: GrantRequest) -> bool:
+    return cache is not None and any(
+        entry.model == request.model and entry.revision == request.revision and entry.desired == "Present"
+        for entry in cache.spec.models
+    )
+
+
+def _namespaces(model: Model) -> list[str]:
+    return sorted({model.metadata.namespace, *model.spec.allowed_namespaces})

@@ -1,0 +1,103 @@
+"""What a controller is told at start: one YAML file, all keys optional.
+
+namespace: warmset-system        # default: that of the pod's service account
+listen_https: 0.0.0.0:9443       # webhook and broker
+listen_http: 0.0.0.0:9810        # /healthz, /readyz, /metrics
+max_hold: 30m
+sources:
+  schemes: [oci]
+  hosts: [registry.example.com, "*.corp.example"]
+  plain_http: [registry.corp.example:5000]
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from pathlib import Path
+
+import msgspec
+import yaml
+from msgspec import Struct, field
+
+from api.errors import Forbidden, InvalidRequest
+from api.reference import OciReference, Reference
+from controller import durations
+
+SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+class Sources(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which sources Models may name. An administrator's list: the cluster's nodes reach what users cannot."""
+
+    schemes: tuple[str, ...] = ("oci", "hf", "s3", "gs", "az", "https")
+    hosts: tuple[str, ...] = ("*",)
+    """Globs over the host (with its port, where a reference has one)."""
+    plain_http: tuple[str, ...] = ()
+    """Hosts (as in a reference) that have no TLS."""
+
+    def check(self, reference: Reference) -> None:
+        """Raises Forbidden."""
+        scheme = "oci" if isinstance(reference, OciReference) else reference.scheme
+        host = reference.host if isinstance(reference, OciReference) else reference.location.partition("/")[0]
+        if scheme not in self.schemes:
+            raise Forbidden(
+                f"sources of scheme {scheme}:// are not allowed here", hint="ask the cluster's administrator"
+            )
+        if not any(fnmatch.fnmatchcase(host, pattern) for pattern in self.hosts):
+            raise Forbidden(f"sources at {host} are not allowed here", hint="ask the cluster's administrator")
+
+
+class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole configuration of ``warmset controller``."""
+
+    namespace: str = ""
+    """Where its Lease, certificate and CA live; empty: the service account's."""
+    listen_https: str = "0.0.0.0:9443"
+    listen_http: str = "0.0.0.0:9810"
+    service: str = "warmset-controller"
+    """Name of the Service in front of ``listen_https``; the certificate is made out to it."""
+    agent_service_account: str = "warmset-node"
+    """The node agents' service account in ``namespace``; the broker serves nobody else."""
+    certificate_hosts: tuple[str, ...] = ()
+    """Further names and addresses for the certificate, for a controller that runs outside the cluster."""
+    webhook_configuration: str = "warmset-pods"
+    """MutatingWebhookConfiguration whose caBundle is kept."""
+    max_hold: str = "30m"
+    """Longest time that a gate holds a pod."""
+    sources: Sources = field(default_factory=Sources)
+
+    @property
+    def max_hold_s(self) -> int:
+        return durations.seconds(self.max_hold)
+
+
+def load(path: Path | None) -> Config:
+    """Raises InvalidRequest, whose message names the key at fault."""
+    try:
+        content = (yaml.safe_load(path.read_text()) or {}) if path else {}
+        config = msgspec.convert(content, type=Config)
+    except OSError as error:
+        raise InvalidRequest(f"controller configuration {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise InvalidRequest(f"controller configuration {path}: {error}") from error
+    durations.seconds(config.max_hold)
+    for address in (config.listen_https, config.listen_http):
+        split_address(address)
+    return config if config.namespace else msgspec.structs.replace(config, namespace=_own_namespace())
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """``host:port`` or ``[v6]:port``. Raises InvalidRequest."""
+    host, separator, port = text.rpartition(":")
+    if not separator or not port.isdigit() or int(port) > 65535:
+        raise InvalidRequest(f"{text!r} is not host:port")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _own_namespace() -> str:
+    try:
+        return SERVICE_ACCOUNT_NAMESPACE.read_text().strip()
+    except OSError as error:
+        raise InvalidRequest(
+            "the controller's namespace is unknown", hint="set `namespace` in its configuration or --namespace"
+        ) from error

@@ -1,0 +1,140 @@
+"""Resolves Models: what the reference means is asked once a generation, and all nodes get that revision.
+
+A tag that moves later changes nothing; a new generation of the Model (an edited spec) asks again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import msgspec
+import structlog
+
+from api.broker import RegistryCredential
+from api.digest import Digest
+from api.errors import InvalidReference, WarmsetError
+from api.reference import OciReference, Reference, parse_reference
+from api.resources import Model, ModelStatus
+from cache.sources import Credential, Resolved, SourceOptions, resolve
+from controller.conditions import condition, with_condition
+from controller.config import Sources
+from controller.credentials import credential
+from controller.resources import MODEL
+from kube.client import Client
+
+RESOLVED = "Resolved"
+RESOLVE_TIMEOUT_S = 60.0
+
+log = structlog.get_logger()
+
+
+def is_resolved(model: Model) -> bool:
+    """Whether the status speaks of the spec as it is now, and knows a revision."""
+    return bool(model.status.revision) and model.status.observed_generation == model.metadata.generation
+
+
+def problem(model: Model) -> tuple[str, str] | None:
+    """Reason and message why the Model has no revision yet, or None."""
+    if is_resolved(model):
+        return None
+    found = condition(model.status.conditions, RESOLVED)
+    name = f"{model.metadata.namespace}/{model.metadata.name}"
+    if found is None or found.observed_generation != model.metadata.generation:
+        return "ModelNotResolved", f"Model {name} is being resolved"
+    return found.reason, f"Model {name}: {found.message}"
+
+
+async def reconcile(client: Client, model: Model, *, sources: Sources) -> WarmsetError | None:
+    """Resolve the Model where its present generation was not, and write its status.
+
+    Returns the failure, which then stands in the status too; raises ApiError or ClusterUnavailable.
+    """
+    if is_resolved(model):
+        return None
+    try:
+        async with asyncio.timeout(RESOLVE_TIMEOUT_S):
+            status = _success(model, await _ask(client, model, sources=sources))
+        failure = None
+    except WarmsetError as error:
+        status, failure = _failure(model, error), error
+    except TimeoutError:
+        failure = WarmsetError(f"the source did not answer within {RESOLVE_TIMEOUT_S:.0f} s")
+        status = _failure(model, failure)
+    if status != model.status:
+        await _write(client, model, status)
+        log.info(
+            "model.resolved" if failure is None else "model.not_resolved",
+            model=f"{model.metadata.namespace}/{model.metadata.name}",
+            revision=status.revision,
+            reason=failure.reason if failure else "",
+        )
+    return failure
+
+
+def pinned(model: Model, revision: str) -> Reference:
+    """The Model's reference at exactly this revision. Raises InvalidReference or InvalidArtifact."""
+    reference = parse_reference(model.spec.source)
+    if isinstance(reference, OciReference):
+        return replace(reference, digest=Digest.parse(revision))
+    raise InvalidReference(f"{reference.scheme}:// cannot be pinned to a revision by this version")
+
+
+def source_options(found: RegistryCredential | None, *, sources: Sources) -> SourceOptions:
+    login = None
+    if found is not None:
+        login = Credential(
+            host=found.host,
+            username=found.username,
+            password=found.password,
+            identity_token=found.identity_token,
+        )
+    return SourceOptions(credential=login, plain_http=frozenset(sources.plain_http))
+
+
+async def _ask(client: Client, model: Model, *, sources: Sources) -> Resolved:
+    reference = parse_reference(model.spec.source)
+    sources.check(reference)
+    options = source_options(await credential(client, model, reference=reference), sources=sources)
+    files = model.spec.files
+    include, exclude = (files.include, files.exclude) if files else ([], [])
+    return await asyncio.to_thread(resolve, reference, options=options, include=include, exclude=exclude)
+
+
+def _success(model: Model, resolved: Resolved) -> ModelStatus:
+    return ModelStatus(
+        observed_generation=model.metadata.generation,
+        revision=resolved.revision,
+        bytes=resolved.bytes,
+        files=resolved.files,
+        tree=str(resolved.tree.digest) if resolved.tree else "",
+        conditions=with_condition(
+            model.status.conditions,
+            RESOLVED,
+            status="True",
+            reason=RESOLVED,
+            message=f"{resolved.reference}",
+            generation=model.metadata.generation,
+            now=datetime.now(UTC),
+        ),
+    )
+
+
+def _failure(model: Model, error: WarmsetError) -> ModelStatus:
+    """An earlier generation's revision stays: pods that have it in their volumes still need it."""
+    conditions = with_condition(
+        model.status.conditions,
+        RESOLVED,
+        status="False",
+        reason=error.reason,
+        message=f"{error.message}; {error.hint}" if error.hint else error.message,
+        generation=model.metadata.generation,
+        now=datetime.now(UTC),
+    )
+    return msgspec.structs.replace(model.status, conditions=conditions)
+
+
+async def _write(client: Client, model: Model, status: ModelStatus) -> None:
+    body = msgspec.to_builtins(msgspec.structs.replace(model, status=status))
+    await client.replace(MODEL, body, subresource="status")

@@ -1,0 +1,115 @@
+"""The controller's two listeners: HTTPS for the webhook and the broker, plain HTTP for probes and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import msgspec
+import structlog
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from api.broker import GrantRequest
+from api.errors import Forbidden, InvalidRequest, NotFound, SourceUnavailable, Unauthorized, WarmsetError
+from api.node import NodeError
+from controller.broker import Broker
+from controller.metrics import Metrics
+from controller.webhook import Webhook
+from kube.client import ApiError
+
+MOST_BYTES = 8 << 20  # a pod is at most 1.5 MiB in etcd; a review holds it once or twice
+
+log = structlog.get_logger()
+
+
+@asynccontextmanager
+async def serve_https(
+    address: tuple[str, int], *, tls: ssl.SSLContext, webhook: Webhook, broker: Broker, metrics: Metrics
+) -> AsyncIterator[tuple[str, int]]:
+    """``POST /mutate`` and ``POST /v1/grants``; yields the address it listens on."""
+
+    async def mutate(request: web.Request) -> web.Response:
+        begun = time.monotonic()
+        try:
+            answer = await webhook.review(await request.read())
+        except InvalidRequest as error:
+            return _json(NodeError(reason=error.reason, message=error.message), status=400)
+        metrics.admissions.observe(time.monotonic() - begun)
+        return _json(answer)
+
+    async def grant(request: web.Request) -> web.Response:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        try:
+            if scheme != "Bearer" or not token:
+                raise Unauthorized("a bearer token is needed")
+            wanted = msgspec.json.decode(await request.read(), type=GrantRequest)
+            return _json(await broker.grant(token, wanted))
+        except msgspec.DecodeError:
+            return _json(NodeError(reason="InvalidRequest", message="not a GrantRequest"), status=400)
+        except WarmsetError as error:
+            return _json(NodeError(reason=error.reason, message=error.message, hint=error.hint), status=_status(error))
+        except ApiError as error:
+            # The API server's words may name objects that the asking node has no business with.
+            log.warning("grant.failed", error=str(error))
+            return _json(NodeError(reason="ClusterUnavailable", message="the API server refused"), status=503)
+
+    app = web.Application(client_max_size=MOST_BYTES)
+    app.add_routes([web.post("/mutate", mutate), web.post("/v1/grants", grant)])
+    async with _listen(app, address, tls=tls) as bound:
+        yield bound
+
+
+@asynccontextmanager
+async def serve_http(
+    address: tuple[str, int], *, ready: Callable[[], str], registry: CollectorRegistry
+) -> AsyncIterator[tuple[str, int]]:
+    """``/healthz``, ``/readyz`` and ``/metrics``. ``ready`` says what is missing, or ''."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(_: web.Request) -> web.Response:
+        missing = ready()
+        return web.Response(text=f"{missing or 'ok'}\n", status=503 if missing else 200)
+
+    async def metrics(_: web.Request) -> web.Response:
+        body = await asyncio.to_thread(generate_latest, registry)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    app = web.Application()
+    app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", metrics)])
+    async with _listen(app, address, tls=None) as bound:
+        yield bound
+
+
+@asynccontextmanager
+async def _listen(
+    app: web.Application, address: tuple[str, int], *, tls: ssl.SSLContext | None
+) -> AsyncIterator[tuple[str, int]]:
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, *address, ssl_context=tls)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        yield host, port
+    finally:
+        await runner.cleanup()
+
+
+def _json(body: object, *, status: int = 200) -> web.Response:
+    return web.Response(body=msgspec.json.encode(body), status=status, content_type="application/json")
+
+
+def _status(error: WarmsetError) -> int:
+    if isinstance(error, Unauthorized) and not isinstance(error, Forbidden):
+        return 401
+    if isinstance(error, NotFound):
+        return 404
+    if isinstance(error, Forbidden):
+        return 403
+    return 503 if error.retryable or isinstance(error, SourceUnavailable) else 422

@@ -1,0 +1,118 @@
+"""What the controller knows of the cluster: parsed copies of the watched objects, and indexes over them.
+
+Changed only from the event loop, by the reflectors. Every decision reads it within one step of the loop, without
+an await in between, and so sees one moment. A copy that cannot be parsed is kept as it was: an object that
+somebody wrote past the schema must not stop the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+import structlog
+
+from api import keys
+from api.resources import Model, NodeCache, WarmSet, Wire
+from controller import nodes
+from controller.nodes import NodeView
+from controller.pods import Pod, is_ours, is_terminal, node
+from controller.quantities import Resources, add, pod_requests, subtract
+from kube.reflector import Key
+
+log = structlog.get_logger()
+
+W = TypeVar("W", bound=Wire)
+
+REQUESTS = "warmsetRequests"  # stands in a trimmed pod for its containers; never written back
+
+
+class World:
+    def __init__(self) -> None:
+        self.nodes: dict[str, NodeView] = {}
+        self.caches: dict[str, NodeCache] = {}
+        self.models: dict[str, Model] = {}  # by namespace/name
+        self.models_by_hash: dict[str, Model] = {}
+        self.warm_sets: dict[Key, WarmSet] = {}
+        self.pods: dict[Key, Pod] = {}  # ours: with our gate, label or volume
+        self._used: dict[str, Resources] = {}  # by node: requests of all its pods that still run
+
+    def used(self, node_name: str) -> Resources:
+        return self._used.get(node_name, {})
+
+    def free(self, view: NodeView) -> dict[str, int]:
+        return subtract(view.allocatable, self.used(view.name))
+
+    def pods_on(self, node_name: str) -> Iterable[Pod]:
+        return (pod for pod in self.pods.values() if node(pod) == node_name)
+
+    # -- what the reflectors call ---------------------------------------------------------------------------
+
+    def on_node(self, key: Key, new: dict[str, Any] | None) -> None:
+        if new is None:
+            self.nodes.pop(key[1], None)
+        else:
+            self.nodes[key[1]] = nodes.view(new)
+
+    def on_cache(self, key: Key, new: dict[str, Any] | None) -> None:
+        _keep(self.caches, key[1], new, NodeCache)
+
+    def on_model(self, key: Key, new: dict[str, Any] | None) -> None:
+        _keep(self.models, f"{key[0]}/{key[1]}", new, Model)
+        hashed = keys.model_key(*key)
+        if new is None:
+            self.models_by_hash.pop(hashed, None)
+        elif (model := self.models.get(f"{key[0]}/{key[1]}")) is not None:
+            self.models_by_hash[hashed] = model
+
+    def on_warm_set(self, key: Key, new: dict[str, Any] | None) -> None:
+        _keep(self.warm_sets, key, new, WarmSet)
+
+    def on_pod(self, key: Key, old: Pod | None, new: Pod | None) -> None:
+        """``old`` is the copy before: its requests are taken off the node it was on."""
+        for pod, combine in ((old, subtract), (new, _plus)):
+            if pod is not None and node(pod):
+                self._used[node(pod)] = combine(self.used(node(pod)), _requests(pod))
+        if new is not None and is_ours(new):
+            self.pods[key] = new
+        else:
+            self.pods.pop(key, None)
+
+
+def keep_pod(pod: Pod) -> bool:
+    """Ours, and every other one that takes room on a node."""
+    return not is_terminal(pod) and (bool(node(pod)) or is_ours(pod))
+
+
+def trim_pod(pod: Pod) -> Pod:
+    """A foreign pod is reduced to what it takes of its node; ours only lose what nothing here reads."""
+    meta, spec = pod["metadata"], pod["spec"]
+    if is_ours(pod):
+        kept = {name: value for name, value in meta.items() if name != "managedFields"}
+        return {**pod, "metadata": kept}
+    names = ("namespace", "name", "uid", "resourceVersion")
+    return {
+        "metadata": {name: meta[name] for name in names if name in meta},
+        "spec": {"nodeName": spec["nodeName"]},
+        REQUESTS: pod_requests(spec),
+    }
+
+
+def _requests(pod: Pod) -> Resources:
+    known: Mapping[str, int] | None = pod.get(REQUESTS)
+    return pod_requests(pod["spec"]) if known is None else known
+
+
+def _plus(amount: Resources, part: Resources) -> dict[str, int]:
+    return add((amount, part))
+
+
+def _keep(items: dict[Any, W], key: Any, new: dict[str, Any] | None, kind: type[W]) -> None:
+    if new is None:
+        items.pop(key, None)
+        return
+    try:
+        items[key] = msgspec.convert(new, type=kind)
+    except msgspec.ValidationError as error:
+        log.error("object.unreadable", kind=kind.__name__, key=str(key), error=str(error))
