@@ -32,9 +32,10 @@ def main() -> None:
     wanted = hashlib.sha256(LOCK.read_bytes() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()
     if STAMP.exists() and STAMP.read_text() == wanted and PYTHON.exists():
         return
-    print("setting up .venv (once)", flush=True)
-    make_environment()
+    print("setting up .venv (once a change of the locked dependencies)", flush=True)
     uv = [str(VENV / "bin" / "uv"), "pip"]
+    if not works([*uv, "--version"]) or not works([str(PYTHON), "--version"]):
+        make_environment()
     target = ["--quiet", "--python", str(PYTHON)]
     run([*uv, "sync", *target, "--require-hashes", str(LOCK)])
     run([*uv, "install", *target, "--no-deps", "--no-build-isolation", "-e", str(ROOT)])
@@ -43,11 +44,11 @@ def main() -> None:
 
 def make_environment() -> None:
     """An environment at .venv that has uv, made by whichever way this Python knows."""
-    if subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], capture_output=True).returncode == 0:
+    if works([sys.executable, "-m", "venv", "--clear", str(VENV)]):
         run([str(PYTHON), "-m", "pip", "install", "--quiet", UV])
         return
     run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(VENV)])
-    if subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True).returncode == 0:
+    if works([sys.executable, "-m", "pip", "--version"]):
         run([sys.executable, "-m", "pip", "--python", str(PYTHON), "install", "--quiet", UV])
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -77,6 +78,13 @@ def version(filename: str) -> tuple[int, ...]:
     """A wheel's release number; empty for pre-releases."""
     parts = filename.split("-")[1].split(".")
     return tuple(int(p) for p in parts) if all(p.isdigit() for p in parts) else ()
+
+
+def works(command: list[str]) -> bool:
+    try:
+        return subprocess.run(command, capture_output=True).returncode == 0
+    except OSError:
+        return False
 
 
 def run(command: list[str]) -> None:
