@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import structlog
 
+from api.errors import WarmsetError
 from csi.redact import Loggable, loggable
 from csi.status_codes import status_of
 
@@ -58,7 +59,7 @@ async def _logged(
             answer = await answer
     except Exception as error:
         code, message = status_of(error)
-        unforeseen = code is grpc.StatusCode.UNAVAILABLE and not hasattr(error, "reason")
+        unforeseen = not isinstance(error, WarmsetError | NotImplementedError)
         log.warning("call.failed", code=code.name, message=message, exc_info=error if unforeseen else None, **facts())
         await context.abort(code, message)
     except BaseException:
