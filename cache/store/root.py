@@ -83,6 +83,8 @@ class Root:
         return self._lock
 
     def close(self) -> None:
+        # Closing alone would leave the lock to a child that another thread is just forking.
+        fcntl.flock(self._lock, fcntl.LOCK_UN)
         os.close(self._lock)
 
     def __enter__(self) -> Root:

@@ -1,0 +1,37 @@
+"""Faults put into the store's own code, to show that the crash drill would notice them."""
+
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from cache.store import Ingest, Store, blobs, staged
+from cache.store.layout import Layout
+
+
+def _no_digest_check() -> None:
+    commit = Ingest.commit
+    Ingest.commit = lambda self, actual: commit(self, self.digest)  # type: ignore[method-assign]
+
+
+def _tree_built_in_place() -> None:
+    Layout.new_tree = Layout.tree  # type: ignore[method-assign]
+
+
+def _pins_ignored() -> None:
+    Store._refuse_pinned = lambda self, digest: None  # type: ignore[method-assign]
+
+
+def _temporary_files_among_blobs() -> None:
+    def in_place(folder: Path) -> Path:
+        name = secrets.token_hex(32)
+        return folder.parent / "blobs" / "sha256" / name[:2] / name
+
+    blobs.scratch_name = staged.scratch_name = in_place  # type: ignore[attr-defined]
+
+
+MUTANTS: dict[str, Callable[[], None]] = {
+    "no-digest-check": _no_digest_check,
+    "tree-built-in-place": _tree_built_in_place,
+    "pins-ignored": _pins_ignored,
+    "temporary-files-among-blobs": _temporary_files_among_blobs,
+}

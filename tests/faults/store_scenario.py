@@ -1,0 +1,93 @@
+"""One life of a store, to be killed at any point.
+
+    python -m tests.faults.store_scenario ROOT PROMISES [MUTANT]
+
+Every promise is written to PROMISES, outside the cache, after the call that made it returned. What is to be given up
+is written before the call that gives it up.
+"""
+
+import hashlib
+import os
+import random
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from api.digest import Digest
+from api.errors import DigestMismatch, InUse
+from api.tree import Tree, TreeFile
+from cache.store import PullRecord, Store
+from cache.store import ingest as ingest_module
+from tests.faults.store_mutants import MUTANTS
+
+CHUNK = 8 << 10
+PUBLICATION = "ab" * 32
+_random = random.Random(7)
+BIG = _random.randbytes(3 * CHUNK + 100)
+MEMBER = _random.randbytes(2000)
+FIRST = {"model.bin": BIG, "conf/config.json": b"{}", "conf/deep/empty": b"", "member.txt": MEMBER}
+SECOND = {"weights/model.bin": BIG}
+
+
+def digest_of(data: bytes) -> Digest:
+    return Digest(hashlib.sha256(data).hexdigest())
+
+
+def tree_of(files: dict[str, bytes]) -> Tree:
+    return Tree.of(TreeFile(path, len(data), digest_of(data)) for path, data in files.items())
+
+
+def pull(store: Store, served: bytes) -> None:
+    with store.ingest(digest_of(BIG), size=len(BIG), chunk_bytes=CHUNK) as ingest:
+        for chunk in sorted(set(range(ingest.chunks)) - ingest.have(), reverse=True):
+            ingest.write(chunk * CHUNK, memoryview(served)[chunk * CHUNK : (chunk + 1) * CHUNK])
+            ingest.written(chunk)
+        found = bytearray(len(BIG))
+        ingest.read(0, memoryview(found))
+        ingest.commit(digest_of(bytes(found)))
+
+
+def live(root: Path, promises: Path) -> None:
+    """Pull two models that share a blob, mount one, give up the other. Runs to its end after any earlier crash."""
+    said = os.open(promises, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def promise(what: str, of: str) -> None:
+        os.write(said, f"{what} {of}\n".encode())
+
+    first, second = tree_of(FIRST), tree_of(SECOND)
+    with Store.open(root) as store:
+        with store.claim(first.blobs):
+            if not store.has_blob(digest_of(BIG), len(BIG)):
+                with suppress(DigestMismatch):
+                    pull(store, BIG[:-1] + b"?")  # a source that serves other bytes
+                pull(store, BIG)
+            promise("blob", digest_of(BIG).hex)
+            store.commit_small([(digest_of(data), data) for data in (b"{}", b"")])
+            with store.stage() as staged:
+                staged.write(MEMBER)
+                staged.commit()
+            store.publish_tree(first)
+            promise("tree", first.digest.hex)
+        store.publish_tree(second)
+        promise("tree", second.digest.hex)
+        store.record_pull(PullRecord("first", "sha256:1", first.digest, "oci://registry.example.com/a:v1"))
+        promise("record", "first")
+        store.touch(second.digest)
+        store.pin(PUBLICATION, tree=second.digest, note={"pod": "default/a"})
+        promise("pin", PUBLICATION)
+        with suppress(InUse):
+            store.remove_tree(second.digest)
+        promise("gone", "record first")
+        promise("gone", f"tree {first.digest.hex}")
+        store.remove_tree(first.digest)
+        promise("gone", f"pin {PUBLICATION}")
+        store.unpin(PUBLICATION)
+    os.close(said)
+
+
+if __name__ == "__main__":
+    # A sync after every chunk, so that the crash points of a long ingest are all in this short one.
+    ingest_module.SYNC_BYTES = CHUNK
+    for mutant in sys.argv[3:]:
+        MUTANTS[mutant]()
+    live(Path(sys.argv[1]), Path(sys.argv[2]))
