@@ -43,7 +43,7 @@ class Limits:
     workers: int = 4
     """Connections of one pull, each with a thread and a buffer of one chunk."""
     download_bytes_per_second: int | None = None
-    """Over all pulls together; none means no limit."""
+    """Over all pulls together, each of ``pulls`` having an equal share; none means no limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ import time
 
 import structlog
 
-from api.errors import InUse, InvalidRequest, NotFound, Pulling, WarmsetError, error_class
+from api.errors import AlreadyPublished, InvalidRequest, NotFound, Pulling, WarmsetError, error_class
 from api.keys import model_key
 from api.node import MAX_WAIT_S, Publication, PublishRequest
 from cache.store import Pin, Store
@@ -46,7 +46,8 @@ class Publications:
     async def publish(self, request: PublishRequest) -> Publication:
         """Wait for the tree, at most ``wait_s`` seconds, and pin it.
 
-        Raises Pulling when the time is over, InUse when the id pins another model, or what made the pull fail.
+        Raises Pulling when the time is over, AlreadyPublished when the id stands for another model, or what made the
+        pull fail.
         """
         _check(request)
         there = self._pins.get(request.id)
@@ -91,7 +92,7 @@ class Publications:
         """kubelet repeats calls: the same answer to the same question. None when the tree is not there any more."""
         same = pin.note.get("model") == request.model and pin.note.get("namespace") == request.namespace
         if not same or request.revision not in ("", pin.note.get("revision")):
-            raise InUse(f"publication {request.id} already stands for another model")
+            raise AlreadyPublished(f"publication {request.id} already stands for another model")
         try:
             return await asyncio.to_thread(self._pin, pin)
         except NotFound:

@@ -14,6 +14,7 @@ import structlog
 from aiohttp import web
 
 from api.errors import (
+    AlreadyPublished,
     DiskError,
     Forbidden,
     InsufficientCache,
@@ -38,6 +39,7 @@ _STATUS: dict[type[WarmsetError], int] = {
     NotFound: 404,
     Pulling: 409,
     InUse: 409,
+    AlreadyPublished: 409,
     InsufficientCache: 507,
     DiskError: 507,
 }
