@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from cache.store import Ingest, Store, blobs, staged
@@ -29,9 +30,17 @@ def _temporary_files_among_blobs() -> None:
     blobs.scratch_name = staged.scratch_name = in_place  # type: ignore[attr-defined]
 
 
-MUTANTS: dict[str, Callable[[], None]] = {
-    "no-digest-check": _no_digest_check,
-    "tree-built-in-place": _tree_built_in_place,
-    "pins-ignored": _pins_ignored,
-    "temporary-files-among-blobs": _temporary_files_among_blobs,
+@dataclass(frozen=True)
+class Mutant:
+    """``apply`` takes a safeguard away; a kill at some call of ``shown_by`` then breaks a promise."""
+
+    apply: Callable[[], None]
+    shown_by: str
+
+
+MUTANTS = {
+    "no-digest-check": Mutant(_no_digest_check, "link"),
+    "tree-built-in-place": Mutant(_tree_built_in_place, "link"),
+    "pins-ignored": Mutant(_pins_ignored, "rmdir"),
+    "temporary-files-among-blobs": Mutant(_temporary_files_among_blobs, "syncfs"),
 }

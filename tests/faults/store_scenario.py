@@ -89,5 +89,5 @@ if __name__ == "__main__":
     # A sync after every chunk, so that the crash points of a long ingest are all in this short one.
     ingest_module.SYNC_BYTES = CHUNK
     for mutant in sys.argv[3:]:
-        MUTANTS[mutant]()
+        MUTANTS[mutant].apply()
     live(Path(sys.argv[1]), Path(sys.argv[2]))
