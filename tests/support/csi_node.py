@@ -39,6 +39,7 @@ class CsiNode:
     """Paths of one node below ``folder``, and the process that holds its namespace."""
 
     folder: Path
+    name: str = "node-1"
     holder: subprocess.Popen[bytes] | None = None
     drivers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
@@ -63,9 +64,8 @@ class CsiNode:
         return self.folder / "driver.log"
 
     def start(self) -> None:
-        """Make the folders and the namespace; <kubelet>/pods is a shared mount, as on a node."""
-        for path in (self.kubelet / "pods", self.cache / "trees"):
-            path.mkdir(parents=True)
+        """Make the namespace; <kubelet>/pods is a shared mount, as on a node. The agent makes the cache."""
+        (self.kubelet / "pods").mkdir(parents=True)
         script = 'mount --bind "$0" "$0" && mount --make-shared "$0" && echo ready && exec sleep 600'
         command = ["unshare", "-m", "--propagation", "private", "sh", "-c", script, str(self.kubelet / "pods")]
         self.holder = subprocess.Popen(command, stdout=subprocess.PIPE)
@@ -86,7 +86,7 @@ class CsiNode:
         assert self.holder is not None
         self.endpoint.unlink(missing_ok=True)  # so that waiting cannot meet an earlier driver's socket
         command = ["nsenter", f"--mount=/proc/{self.holder.pid}/ns/mnt", sys.executable, "-m", "cli.main"]
-        command += ["csi", "--node", "node-1", "--endpoint", f"unix://{self.endpoint}", "--root", str(self.cache)]
+        command += ["csi", "--node", self.name, "--endpoint", f"unix://{self.endpoint}", "--root", str(self.cache)]
         command += ["--agent-socket", str(self.agent_socket), "--kubelet-root", str(self.kubelet), *options]
         root = Path(__file__).parents[2]
         with self.log.open("ab") as log:

@@ -6,9 +6,12 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def find_binary(name: str) -> Path | None:
@@ -62,6 +65,11 @@ class Server:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+
+
+def warmset(*arguments: str, log: Path, env: dict[str, str] | None = None) -> Server:
+    """A `warmset` command that runs until it is stopped."""
+    return Server([sys.executable, "-m", "cli.main", *arguments], log=log, env={"PYTHONPATH": str(ROOT), **(env or {})})
 
 
 def port_open(port: int) -> bool:
