@@ -339,3 +339,41 @@ async def test_no_secret_of_a_request_reaches_the_log(node: CsiNode, stub: csi_p
     log = node.log.read_text()
     assert "NodePublishVolume" in log
     assert "canary" not in log
+
+
+async def test_hundred_pods_at_once_all_get_their_model(
+    node: CsiNode, agent: FakeAgent, stub: csi_pb2_grpc.NodeStub
+) -> None:
+    pods = [node.pod() for _ in range(100)]
+    await asyncio.gather(*(stub.NodePublishVolume(pod.publish_request()) for pod in pods))
+    assert len(node.mounts()) == len(agent.pins) == 100
+    await asyncio.gather(*(stub.NodeUnpublishVolume(pod.unpublish_request()) for pod in pods))
+    assert node.mounts() == []
+    assert agent.pins == {}
+
+
+async def test_pods_read_on_while_the_driver_is_replaced(
+    node: CsiNode, agent: FakeAgent, stub: csi_pb2_grpc.NodeStub
+) -> None:
+    pods = [node.pod() for _ in range(20)]
+    for pod in pods:
+        await stub.NodePublishVolume(pod.publish_request())
+    reports = len(agent.reports)
+    node.drivers[-1].kill()
+    replacing = asyncio.create_task(node.start_driver())
+    while not replacing.done():
+        assert all(tree_of(node.inside(pod.target)) == FILES for pod in pods)
+        await asyncio.sleep(0.05)
+    await replacing
+    async with asyncio.timeout(10):
+        while len(agent.reports) == reports:
+            await asyncio.sleep(0.05)
+    assert len(agent.pins) == 20
+
+
+async def test_call_from_a_sidecar_with_an_odd_authority_is_served(node: CsiNode) -> None:
+    """Older registrars send the socket's path, percent-encoded, which strict HTTP/2 servers refuse."""
+    options = [("grpc.default_authority", "%2Fcsi%2Fcsi.sock")]
+    async with grpc.aio.insecure_channel(f"unix:{node.endpoint}", options=options) as channel:
+        answer = await csi_pb2_grpc.IdentityStub(channel).GetPluginInfo(csi_pb2.GetPluginInfoRequest(), timeout=1)
+    assert answer.name == "csi.warmset.dev"
