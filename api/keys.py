@@ -15,6 +15,9 @@ GROUP = f"{DOMAIN}/group"  # explicit group, wins over every workload API
 GROUP_SIZE = f"{DOMAIN}/group-size"
 WORKER_INDEX = f"{DOMAIN}/worker-index"
 
+# On a WarmSet, written by `warmset cool`: give its models up where nobody else wants them.
+COOL = f"{DOMAIN}/cool"  # "true"
+
 # Written by us.
 GATE = f"{DOMAIN}/weights"  # scheduling gate
 MANAGED_LABEL = f"{DOMAIN}/weights"  # label on every pod that the webhook mutated, value "true"

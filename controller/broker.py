@@ -19,7 +19,7 @@ from api.reference import OciReference
 from api.resources import Model, NodeCache
 from controller.config import Sources
 from controller.credentials import credential
-from controller.models import pinned
+from controller.resolving import pinned
 from controller.resources import NODE_CACHE
 from controller.world import World
 from kube.client import ApiError, Client

@@ -71,8 +71,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return durations.seconds(self.max_hold)
 
 
-def load(path: Path | None) -> Config:
-    """Raises InvalidRequest, whose message names the key at fault."""
+def load(path: Path | None, *, namespace: str = "") -> Config:
+    """Read the file; ``namespace`` goes before what it says. Raises InvalidRequest, which names the key at fault."""
     try:
         content = (yaml.safe_load(path.read_text()) or {}) if path else {}
         config = msgspec.convert(content, type=Config)
@@ -83,7 +83,7 @@ def load(path: Path | None) -> Config:
     durations.seconds(config.max_hold)
     for address in (config.listen_https, config.listen_http):
         split_address(address)
-    return config if config.namespace else msgspec.structs.replace(config, namespace=_own_namespace())
+    return msgspec.structs.replace(config, namespace=namespace or config.namespace or _own_namespace())
 
 
 def split_address(text: str) -> tuple[str, int]:

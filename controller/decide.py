@@ -8,7 +8,7 @@ has run out. Once one member is free the group counts as released: members that 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -83,7 +83,7 @@ def decide(facts: GroupFacts, *, now: datetime) -> Decision:
             return _force(facts, ours_only, f"held for long enough; {facts.problem.message}")
         kept = Plan(nodes=facts.held)
         return Decision(facts.problem.reason, facts.problem.message, plan=kept)
-    chosen = plan(_demand(facts), _candidates(facts))
+    chosen = plan(_demand(facts), candidates(facts.nodes, held=facts.held))
     if not chosen.fits:
         return _nothing_fits(facts, chosen, ours_only, expired=expired)
     warm = _warm_nodes(facts, chosen)
@@ -100,7 +100,7 @@ def decide(facts: GroupFacts, *, now: datetime) -> Decision:
 def adopt(facts: GroupFacts) -> Plan:
     """The plan that NodeCaches still hold for the group, with what its pods take on each node: after a restart,
     every group's plan is known before any group is planned anew."""
-    held = tuple(c for c in _candidates(facts) if c.held)
+    held = tuple(c for c in _lenient(facts) if c.held)
     chosen = plan(_demand(facts), held)
     return chosen if chosen.fits else Plan(nodes=facts.held)
 
@@ -119,18 +119,24 @@ def _demand(facts: GroupFacts) -> Demand:
     )
 
 
-def _candidates(facts: GroupFacts) -> list[Candidate]:
-    held = frozenset(facts.held)
+def candidates(nodes: Iterable[NodeFacts], *, held: Iterable[str]) -> list[Candidate]:
+    kept = frozenset(held)
     return [
         Candidate(
             node=n.view,
             free=n.free,
             missing_bytes=n.warmth.missing_bytes,
-            held=n.view.name in held,
+            held=n.view.name in kept,
             unusable=_unusable(n.warmth),
         )
-        for n in facts.nodes
+        for n in nodes
     ]
+
+
+def _lenient(facts: GroupFacts) -> list[Candidate]:
+    """All nodes, those that cannot be warmed now behind all others."""
+    found = candidates(facts.nodes, held=facts.held)
+    return [replace(c, unusable=None, discouraged=c.unusable is not None) for c in found]
 
 
 def _unusable(warmth: Warmth) -> tuple[str, str] | None:
@@ -145,15 +151,18 @@ def _unusable(warmth: Warmth) -> tuple[str, str] | None:
 def _nothing_fits(
     facts: GroupFacts, chosen: Plan, ours_only: tuple[tuple[str, str], ...], *, expired: bool
 ) -> Decision:
-    """Whether the cluster has no room, or only lacks nodes that could be warmed: the second may heal by itself."""
-    anyhow = plan(_demand(facts), [replace(c, unusable=None) for c in _candidates(facts)])
+    """Whether the cluster has no room, or only lacks nodes that can be warmed now.
+
+    The second may heal by itself, so the group keeps nodes for then, and those that can be warmed are.
+    """
+    anyhow = plan(_demand(facts), _lenient(facts))
     why = summary(chosen.rejections)
     if not anyhow.fits:
         message = f"no nodes can run all {facts.member.size} pods now, so they go to the scheduler as they are: {why}"
         return Decision("NoDomainFits", message, plan=chosen, release=ours_only)
     if expired:
         return _force(facts, ours_only, f"held for long enough; no usable nodes: {why}")
-    return Decision("NoUsableNodes", f"nodes that could run the group cannot be warmed: {why}", plan=chosen)
+    return Decision("NoUsableNodes", f"some nodes that the group needs cannot be warmed: {why}", plan=anyhow)
 
 
 def _force(facts: GroupFacts, ours_only: tuple[tuple[str, str], ...], message: str) -> Decision:
@@ -180,7 +189,7 @@ def _warm_nodes(facts: GroupFacts, chosen: Plan) -> tuple[str, ...] | None:
     if warm.issuperset(chosen.nodes):
         return tuple(sorted(warm))
     demand = _demand(facts)
-    if not warm or not plan(demand, [c for c in _candidates(facts) if c.node.name in warm]).fits:
+    if not warm or not plan(demand, [c for c in candidates(facts.nodes, held=facts.held) if c.node.name in warm]).fits:
         return None
     return tuple(sorted(warm))
 

@@ -6,18 +6,16 @@ that does, and its next decision starts from what the other wrote.
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from api.resources import API_VERSION, NodeCache, NodeCacheSpec
 from controller.nodes import NodeView
 from controller.resources import NODE_CACHE
-from kube.client import Client
+from kube.client import Client, Object
 
 
-async def write(client: Client, *, node: NodeView, cache: NodeCache | None, spec: NodeCacheSpec) -> bool:
-    """Make the NodeCache say ``spec``; False when it does already.
+async def write(client: Client, *, node: NodeView, cache: NodeCache | None, spec: NodeCacheSpec) -> Object | None:
+    """Make the NodeCache say ``spec``; returns what was written, or None when it says so already.
 
     Raises ApiError, with status 409 when our copy was not the newest, and ClusterUnavailable.
     """
@@ -26,10 +24,9 @@ async def write(client: Client, *, node: NodeView, cache: NodeCache | None, spec
         await client.delete(NODE_CACHE, cache.metadata.name, uid=cache.metadata.uid)
         cache = None
     if cache is None:
-        await client.create(NODE_CACHE, _object(node, spec))
-        return True
+        return await client.create(NODE_CACHE, _object(node, spec))
     if cache.spec == spec:
-        return False
+        return None
     body = _object(node, spec)
     body["metadata"] |= {
         "resourceVersion": cache.metadata.resource_version,
@@ -37,15 +34,14 @@ async def write(client: Client, *, node: NodeView, cache: NodeCache | None, spec
         "labels": cache.metadata.labels,
         "annotations": cache.metadata.annotations,
     }
-    await client.replace(NODE_CACHE, body)
-    return True
+    return await client.replace(NODE_CACHE, body)
 
 
 def _owned_by(cache: NodeCache, node: NodeView) -> bool:
     return any(owner.kind == "Node" and owner.uid == node.uid for owner in cache.metadata.owner_references)
 
 
-def _object(node: NodeView, spec: NodeCacheSpec) -> dict[str, Any]:
+def _object(node: NodeView, spec: NodeCacheSpec) -> Object:
     owner = {"apiVersion": "v1", "kind": "Node", "name": node.name, "uid": node.uid}
     return {
         "apiVersion": API_VERSION,

@@ -24,7 +24,7 @@ class Candidate:
     """A node with what is free on it for this group, and what it lacks of the group's models (bytes).
 
     ``held``: an earlier plan of this group has it. ``unusable``: reason and message why it may not be used whatever
-    its fit, such as no agent on it.
+    its fit, such as no agent on it. ``discouraged``: used only after all others.
     """
 
     node: NodeView
@@ -32,6 +32,7 @@ class Candidate:
     missing_bytes: int = 0
     held: bool = False
     unusable: tuple[str, str] | None = None
+    discouraged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +132,8 @@ class _Kind:
         return len(self.fits), -extended, -asked.get("memory", 0), -asked.get("cpu", 0)
 
 
-def _preference(candidate: Candidate) -> tuple[bool, int, str]:
-    return not candidate.held, candidate.missing_bytes, candidate.node.name
+def _preference(candidate: Candidate) -> tuple[bool, bool, int, str]:
+    return candidate.discouraged, not candidate.held, candidate.missing_bytes, candidate.node.name
 
 
 def _barred(demand: Demand, candidate: Candidate) -> tuple[str, str] | None:

@@ -37,6 +37,7 @@ class World:
         self.warm_sets: dict[Key, WarmSet] = {}
         self.pods: dict[Key, Pod] = {}  # ours: with our gate, label or volume
         self._used: dict[str, Resources] = {}  # by node: requests of all its pods that still run
+        self._ours_on: dict[str, set[Key]] = {}
 
     def used(self, node_name: str) -> Resources:
         return self._used.get(node_name, {})
@@ -45,15 +46,17 @@ class World:
         return subtract(view.allocatable, self.used(view.name))
 
     def pods_on(self, node_name: str) -> Iterable[Pod]:
-        return (pod for pod in self.pods.values() if node(pod) == node_name)
+        """Ours that are bound to the node and not ended."""
+        return (self.pods[key] for key in sorted(self._ours_on.get(node_name, ())))
 
     # -- what the reflectors call ---------------------------------------------------------------------------
 
-    def on_node(self, key: Key, new: dict[str, Any] | None) -> None:
-        if new is None:
-            self.nodes.pop(key[1], None)
-        else:
+    def on_node(self, key: Key, new: dict[str, Any] | None) -> bool:
+        """Whether anything has changed that a plan depends on; heartbeats change nothing."""
+        before = self.nodes.pop(key[1], None)
+        if new is not None:
             self.nodes[key[1]] = nodes.view(new)
+        return self.nodes.get(key[1]) != before
 
     def on_cache(self, key: Key, new: dict[str, Any] | None) -> None:
         _keep(self.caches, key[1], new, NodeCache)
@@ -74,10 +77,13 @@ class World:
         for pod, combine in ((old, subtract), (new, _plus)):
             if pod is not None and node(pod):
                 self._used[node(pod)] = combine(self.used(node(pod)), _requests(pod))
+        known = self.pods.pop(key, None)
+        if known is not None and node(known):
+            self._ours_on[node(known)].discard(key)
         if new is not None and is_ours(new):
             self.pods[key] = new
-        else:
-            self.pods.pop(key, None)
+            if node(new):
+                self._ours_on.setdefault(node(new), set()).add(key)
 
 
 def keep_pod(pod: Pod) -> bool:

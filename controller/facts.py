@@ -1,0 +1,64 @@
+"""Takes the snapshot of a group out of the controller's memory, for decide.py."""
+
+from __future__ import annotations
+
+from controller import hold, wants
+from controller.book import GroupBook
+from controller.decide import GroupFacts, NodeFacts
+from controller.groups import GroupMember
+from controller.pods import Pod, is_gated, is_going, is_terminal, key, node
+from controller.quantities import subtract
+from controller.warmth import Wanted, warmth
+from controller.world import World
+
+
+def living(world: World, book: GroupBook, group: str) -> tuple[Pod, ...]:
+    pods = (world.pods.get(key) for key in book.pods(group))
+    return tuple(pod for pod in pods if pod is not None and not is_going(pod) and not is_terminal(pod))
+
+
+def group_facts(world: World, book: GroupBook, group: str, *, max_hold_s: int) -> GroupFacts | None:
+    """The group as it is now; None when none of its pods lives any more."""
+    enrolment, pods = book.enrolment(group), living(world, book, group)
+    if enrolment is None or not pods:
+        return None
+    wanted, problem = wants.of_pods(pods, world.models)
+    clocks = [hold.expires(pod, book.enrolments[key(pod)].chain, most_s=max_hold_s) for pod in pods if is_gated(pod)]
+    return GroupFacts(
+        member=enrolment.member,
+        pods=pods,
+        nodes=node_facts(world, book, group, wanted),
+        wanted=wanted,
+        problem=problem,
+        held=book.plan(group).all_nodes,
+        taken_domains=_taken_domains(world, book, enrolment.member),
+        expires=min((clock for clock in clocks if clock is not None), default=None),
+    )
+
+
+def node_facts(world: World, book: GroupBook, group: str, wanted: tuple[Wanted, ...]) -> tuple[NodeFacts, ...]:
+    return tuple(
+        NodeFacts(
+            view=view,
+            free=subtract(world.free(view), book.reserved(name, besides=group)),
+            warmth=warmth(name, node=view, cache=world.caches.get(name), wanted=wanted),
+        )
+        for name, view in sorted(world.nodes.items())
+    )
+
+
+def _taken_domains(world: World, book: GroupBook, member: GroupMember) -> frozenset[str]:
+    """Domains of other groups that want theirs alone. LWS keeps groups apart within a namespace, not across."""
+    if not member.exclusive:
+        return frozenset()
+    taken: set[str] = set()
+    for group in book.groups():
+        enrolment = book.enrolment(group)
+        if enrolment is None or group == member.id:
+            continue
+        other = enrolment.member
+        if other.exclusive and (other.namespace, other.topology_key) == (member.namespace, member.topology_key):
+            bound = [node(pod) for pod in living(world, book, group)]
+            names = {name for name in (*bound, *book.plan(group).all_nodes) if name in world.nodes}
+            taken |= {world.nodes[name].labels.get(member.topology_key, "") for name in names}
+    return frozenset(taken - {""})

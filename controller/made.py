@@ -1,0 +1,107 @@
+"""Objects that the controller makes for annotated pods: the Model of a bare reference, the WarmSet of a workload.
+
+Both are owned by the pod's top-level owner and go with it. One made Model may serve several workloads of a
+namespace (its name is a hash of reference and Secret), so each is added as an owner.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+import msgspec
+
+from api.errors import WarmsetError
+from api.resources import API_VERSION, Model, WarmSet
+from controller.groups import Owner
+from controller.pods import Pod, models
+from controller.requests import Request, requests
+from controller.resources import MODEL, WARM_SET
+from controller.world import World
+from kube.client import ApiError, Client
+from kube.resources import Resource
+
+_NOT_IN_A_NAME = re.compile(r"[^a-z0-9.-]+")
+
+
+def warm_set_name(top: Owner) -> str:
+    """``<kind>-<name>`` in lower case; a name too long for that ends in a hash of itself."""
+    name = _NOT_IN_A_NAME.sub("-", f"{top.kind}-{top.name}".lower())
+    if len(name) <= 200:
+        return name
+    return f"{name[:180]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+
+
+async def ensure_models(client: Client, world: World, pod: Pod, *, top: Owner) -> None:
+    """The Models of the pod's bare references. Raises ApiError or ClusterUnavailable."""
+    namespace = pod["metadata"]["namespace"]
+    mounted = {mount.model for mount in models(pod)}
+    try:
+        asked = requests(pod, namespace=namespace)
+    except WarmsetError:
+        return  # the annotation was edited after admission; what the volumes name is what counts
+    for request in asked:
+        if request.source and request.model in mounted:
+            await _ensure_model(client, world.models.get(request.model), request, top)
+
+
+async def ensure_warm_set(client: Client, world: World, pod: Pod, *, top: Owner) -> None:
+    """The WarmSet of the pod's workload, naming at least this pod's models. Raises ApiError or ClusterUnavailable."""
+    namespace = pod["metadata"]["namespace"]
+    wanted = [_name_within(mount.model, namespace) for mount in models(pod)]
+    if not wanted:
+        return
+    key = (namespace, warm_set_name(top))
+    known = world.warm_sets.get(key)
+    if known is None:
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": "WarmSet",
+            "metadata": {"name": key[1], "namespace": namespace, "ownerReferences": [_reference(top)]},
+            "spec": {
+                "models": wanted,
+                "placement": {"workload": {"apiVersion": top.api_version, "kind": top.kind, "name": top.name}},
+            },
+        }
+        await _create_once(client, WARM_SET, body)
+    elif known.spec.placement.workload is not None and not set(wanted) <= set(known.spec.models):
+        merged = list(dict.fromkeys([*known.spec.models, *wanted]))
+        await client.replace(WARM_SET, _with(known, models=merged))
+
+
+async def _ensure_model(client: Client, known: Model | None, request: Request, top: Owner) -> None:
+    if known is None:
+        spec: dict[str, Any] = {"source": request.source}
+        if request.secret:
+            spec["secretRef"] = {"name": request.secret}
+        meta = {"name": request.name, "namespace": request.namespace, "ownerReferences": [_reference(top)]}
+        await _create_once(client, MODEL, {"apiVersion": API_VERSION, "kind": "Model", "metadata": meta, "spec": spec})
+    elif not any(owner.uid == top.uid for owner in known.metadata.owner_references):
+        owners = [msgspec.to_builtins(owner) for owner in known.metadata.owner_references] + [_reference(top)]
+        patch = {"metadata": {"resourceVersion": known.metadata.resource_version, "ownerReferences": owners}}
+        await client.patch(MODEL, request.name, patch, namespace=request.namespace)
+
+
+async def _create_once(client: Client, resource: Resource, body: dict[str, Any]) -> None:
+    try:
+        await client.create(resource, body, namespace=body["metadata"]["namespace"])
+    except ApiError as error:
+        if error.status != 409:  # our copy has not seen it yet
+            raise
+
+
+def _with(warm_set: WarmSet, *, models: list[str]) -> dict[str, Any]:
+    spec = msgspec.structs.replace(warm_set.spec, models=models)
+    body: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(warm_set, spec=spec))
+    return body
+
+
+def _name_within(model: str, namespace: str) -> str:
+    where, _, name = model.partition("/")
+    return name if where == namespace else model
+
+
+def _reference(top: Owner) -> dict[str, str]:
+    # Without blockOwnerDeletion: that would need rights on every kind of workload.
+    return {"apiVersion": top.api_version, "kind": top.kind, "name": top.name, "uid": top.uid}

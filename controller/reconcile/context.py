@@ -1,0 +1,52 @@
+"""What every reconcile works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from controller.book import GroupBook
+from controller.config import Config
+from controller.decide import Decision
+from controller.events import Events
+from controller.metrics import Metrics
+from controller.owners import Owners
+from controller.queue import WorkQueue
+from controller.world import World
+from kube.client import Client
+
+Kind = Literal["model", "pod", "group", "node", "warmset"]
+
+
+class Work(NamedTuple):
+    """A key of the queue. Groups go by id and nodes by name, without a namespace."""
+
+    kind: Kind
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    client: Client
+    config: Config
+    world: World
+    book: GroupBook
+    owners: Owners
+    events: Events
+    metrics: Metrics
+    queue: WorkQueue[Work]
+    reports: dict[str, Decision]  # the last decision about each group, for the WarmSets' status
+
+    def group(self, group: str) -> None:
+        self.queue.add(Work("group", "", group))
+
+    def node(self, name: str) -> None:
+        self.queue.add(Work("node", "", name))
+
+    def warm_set(self, namespace: str, name: str) -> None:
+        """Status of WarmSets: several changes within a moment are one write."""
+        self.queue.add_later(Work("warmset", namespace, name), STATUS_DELAY_S)
+
+
+STATUS_DELAY_S = 0.2

@@ -1,0 +1,91 @@
+"""A group: planned, held and let go as decide.py says."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import structlog
+
+from controller.book import Enrolment
+from controller.decide import Decision, GroupFacts, decide
+from controller.durations import parse_time
+from controller.facts import group_facts
+from controller.made import warm_set_name
+from controller.pods import is_gated, key, node
+from controller.readiness import write_conditions
+from controller.reconcile.context import Context, Work
+from controller.release import release
+
+RESYNC_S = 10.0  # of a held group: other pods may have taken its nodes meanwhile
+
+_WARNINGS = ("NoDomainFits", "NoUsableNodes", "HoldExpired", "ModelNotFound")
+
+log = structlog.get_logger()
+
+
+async def reconcile(context: Context, work: Work) -> float | None:
+    group, now = work.name, datetime.now(UTC)
+    enrolment = context.book.enrolment(group)
+    facts = group_facts(context.world, context.book, group, max_hold_s=context.config.max_hold_s)
+    if facts is None or enrolment is None:
+        _touch(context, group, context.book.set_plan(group, None), enrolment)
+        context.reports.pop(group, None)
+        return None
+    decision = decide(facts, now=now)
+    changed = context.book.set_plan(group, decision.plan)
+    context.reports[group] = decision
+    # Its plan's nodes too where the plan is the same: a revision may have become known.
+    _touch(context, group, changed.union(decision.plan.all_nodes, filter(None, map(node, facts.pods))), enrolment)
+    if decision.release:
+        await _let_go(context, facts, decision, now=now)
+    await _say(context, facts, decision)
+    await write_conditions(context.client, facts, decision, now=now)
+    held = any(is_gated(pod) and key(pod) not in decision.release for pod in facts.pods)
+    if not held:
+        return None
+    left_s = (facts.expires - now).total_seconds() if facts.expires else RESYNC_S
+    return max(0.05, min(RESYNC_S, left_s))
+
+
+async def _let_go(context: Context, facts: GroupFacts, decision: Decision, *, now: datetime) -> None:
+    going = [pod for pod in facts.pods if key(pod) in decision.release]
+    await release(context.client, going, decision.terms)
+    log.info(
+        "group.released",
+        group=f"{facts.member.namespace}/{facts.member.name}",
+        pods=len(going),
+        reason=decision.reason,
+        prefers=list(decision.terms.hostnames),
+    )
+    for pod in going:
+        held_s = (now - parse_time(pod["metadata"]["creationTimestamp"])).total_seconds()
+        context.metrics.holds.labels(reason=decision.reason).observe(max(0.0, held_s))
+
+
+async def _say(context: Context, facts: GroupFacts, decision: Decision) -> None:
+    """On the leader, or the first pod: said once for a group, where a person looks first."""
+    if decision.reason == "Released" or not facts.pods:
+        return
+    first = min(facts.pods, key=lambda pod: (key(pod)[1] != facts.member.name, key(pod)))
+    about = {"apiVersion": "v1", "kind": "Pod", "metadata": first["metadata"]}
+    if decision.reason == "Warming":
+        if decision.plan.nodes:
+            nodes = ", ".join(sorted(decision.plan.all_nodes)[:8])
+            message = f"warming {len(decision.plan.all_nodes)} nodes for {facts.member.size} pods: {nodes}"
+            await context.events.say(about, reason="Planned", message=message, action="Plan")
+        return
+    kind = "Normal" if decision.reason in ("Warm", "ModelNotResolved") else "Warning"
+    await context.events.say(
+        about,
+        reason=decision.reason,
+        message=decision.message,
+        action="Release" if decision.release else "Hold",
+        kind="Normal" if kind == "Normal" else "Warning",
+    )
+
+
+def _touch(context: Context, group: str, nodes: frozenset[str], enrolment: Enrolment | None) -> None:
+    for name in nodes:
+        context.node(name)
+    if enrolment is not None:
+        context.warm_set(enrolment.member.namespace, warm_set_name(enrolment.top))

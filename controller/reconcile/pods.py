@@ -1,0 +1,37 @@
+"""A pod: enrolled into its group, and what is made for it made sure of. The group's own work follows."""
+
+from __future__ import annotations
+
+from controller import made
+from controller.book import Enrolment
+from controller.groups import resolve
+from controller.owners import top
+from controller.pods import Pod, is_going, node
+from controller.reconcile.context import Context, Work
+
+
+async def reconcile(context: Context, work: Work) -> float | None:
+    key = (work.namespace, work.name)
+    pod = context.world.pods.get(key)
+    if pod is None or is_going(pod):
+        left = context.book.withdraw(key)
+        if left is not None:
+            context.group(left)
+        return None
+    enrolment = await enrol(context, pod)
+    await made.ensure_models(context.client, context.world, pod, top=enrolment.top)
+    await made.ensure_warm_set(context.client, context.world, pod, top=enrolment.top)
+    return None
+
+
+async def enrol(context: Context, pod: Pod) -> Enrolment:
+    """Find the pod's group and remember it. Raises ApiError or ClusterUnavailable."""
+    chain = await context.owners.chain(pod)
+    enrolment = Enrolment(member=resolve(pod, owners=chain), chain=chain, top=top(pod, chain))
+    left = context.book.enrol((pod["metadata"]["namespace"], pod["metadata"]["name"]), enrolment)
+    for group in (left, enrolment.member.id):
+        if group is not None:
+            context.group(group)
+    if node(pod):
+        context.node(node(pod))
+    return enrolment

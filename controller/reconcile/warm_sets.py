@@ -1,0 +1,126 @@
+"""A WarmSet: its own groups planned, its nodes' caches told, its status written."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+import structlog
+
+from api.resources import WarmSet, WarmSetStatus
+from controller import wants
+from controller.cooling import is_cooled
+from controller.decide import Problem, summary
+from controller.facts import living, node_facts
+from controller.fitting import selector_matches
+from controller.made import warm_set_name
+from controller.reconcile.context import Context, Work
+from controller.resources import WARM_SET
+from controller.status import GroupReport, status
+from controller.warm_groups import group_id, plan_group
+from controller.warmth import Wanted, Warmth, warmth
+
+log = structlog.get_logger()
+
+
+async def reconcile(context: Context, work: Work) -> float | None:
+    warm_set = context.world.warm_sets.get((work.namespace, work.name))
+    if warm_set is None or warm_set.metadata.deletion_timestamp:
+        return None  # manager.py has told the nodes
+    wanted, problem = wants.of_warm_set(warm_set, context.world.models)
+    placement = warm_set.spec.placement
+    if is_cooled(warm_set):
+        reports = _cooled(context, wanted)
+    elif placement.groups is not None:
+        reports = _groups(context, warm_set, wanted)
+    elif placement.node_selector is not None:
+        reports = _selected(context, placement.node_selector, wanted)
+    else:
+        reports = _workload(context, warm_set)
+    if problem is not None:
+        reports = [GroupReport(r.name, r.domain, r.nodes, r.problem or problem) for r in reports]
+    for report in reports:
+        for node in report.nodes:
+            context.node(node.node)
+    found = status(
+        warm_set,
+        reports,
+        bytes_total=sum(w.bytes for w in wanted),
+        now=datetime.now(UTC),
+        cooled=is_cooled(warm_set),
+    )
+    if found != warm_set.status:
+        await _write(context, warm_set, found)
+    return None
+
+
+def _groups(context: Context, warm_set: WarmSet, wanted: tuple[Wanted, ...]) -> list[GroupReport]:
+    placement = warm_set.spec.placement.groups
+    assert placement is not None  # noqa: S101 (asked by the caller)
+    reports = []
+    ids = [group_id(warm_set, index) for index in range(placement.count)]
+    for index, group in enumerate(ids):
+        siblings = frozenset(name for other in ids if other != group for name in context.book.plan(other).all_nodes)
+        nodes = node_facts(context.world, context.book, group, wanted)
+        held = context.book.plan(group).all_nodes
+        chosen = plan_group(placement, nodes, held=held, siblings=siblings)
+        for name in context.book.set_plan(group, chosen):
+            context.node(name)
+        planned = tuple(n.warmth for n in nodes if n.view.name in chosen.all_nodes)
+        problem = None if chosen.fits else Problem(chosen.reason, summary(chosen.rejections))
+        reports.append(GroupReport(f"{warm_set.metadata.name}-{index}", chosen.domain, planned, problem))
+    return reports
+
+
+def _selected(context: Context, selector: dict[str, str], wanted: tuple[Wanted, ...]) -> list[GroupReport]:
+    """The matching nodes as one group: they are wanted together, and nothing else binds them."""
+    names = sorted(name for name, view in context.world.nodes.items() if selector_matches(selector, view.labels))
+    return [GroupReport("nodes", "", _warmth(context, names, wanted))] if names else []
+
+
+def _cooled(context: Context, wanted: tuple[Wanted, ...]) -> list[GroupReport]:
+    held = [w for w in _warmth(context, sorted(context.world.nodes), wanted) if any(w.states)]
+    return [GroupReport("nodes", "", tuple(held))] if held else []
+
+
+def _workload(context: Context, warm_set: WarmSet) -> list[GroupReport]:
+    reports: dict[str, GroupReport] = {}
+    for group in context.book.groups():
+        enrolment = context.book.enrolment(group)
+        pods = living(context.world, context.book, group)
+        if enrolment is None or not pods or enrolment.member.namespace != warm_set.metadata.namespace:
+            continue
+        if warm_set_name(enrolment.top) != warm_set.metadata.name:
+            continue
+        wanted, _ = wants.of_pods(pods, context.world.models)
+        chosen, decision = context.book.plan(group), context.reports.get(group)
+        problem = None
+        if decision is not None and not chosen.all_nodes and decision.reason not in ("Warm", "Released"):
+            problem = Problem(decision.reason, decision.message)
+        planned = _warmth(context, sorted(chosen.all_nodes), wanted)
+        name = enrolment.member.name
+        if name in reports:  # two lives of one group overlap for a moment; the status' list wants each name once
+            name = f"{name}.{group[:6]}"
+        reports[name] = GroupReport(name, chosen.domain, planned, problem)
+    return [reports[name] for name in sorted(reports)]
+
+
+def _warmth(context: Context, names: list[str], wanted: tuple[Wanted, ...]) -> tuple[Warmth, ...]:
+    world = context.world
+    return tuple(
+        warmth(name, node=world.nodes.get(name), cache=world.caches.get(name), wanted=wanted) for name in names
+    )
+
+
+async def _write(context: Context, warm_set: WarmSet, found: WarmSetStatus) -> None:
+    body = msgspec.to_builtins(msgspec.structs.replace(warm_set, status=found))
+    written = await context.client.replace(WARM_SET, body, subresource="status")
+    key = (warm_set.metadata.namespace, warm_set.metadata.name)
+    context.world.warm_sets[key] = msgspec.convert(written, type=WarmSet)
+    before = {c.type: c.status for c in warm_set.status.conditions}
+    for condition in found.conditions:
+        if before.get(condition.type) != condition.status:
+            log.info(
+                "warmset.condition", name=f"{key[0]}/{key[1]}", type=condition.type, status=condition.status,
+                reason=condition.reason,
+            )  # fmt: skip

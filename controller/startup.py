@@ -1,0 +1,45 @@
+"""Taking the lead: groups and plans as they are in the cluster, before any new decision is made."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from api.errors import ClusterUnavailable
+from controller.decide import adopt
+from controller.desires import groups_held
+from controller.facts import group_facts
+from controller.plan import Plan
+from controller.reconcile.context import Context
+from controller.reconcile.pods import enrol
+from kube.client import ApiError
+
+_AT_ONCE = 16  # requests for owners
+
+log = structlog.get_logger()
+
+
+async def take_over(context: Context) -> None:
+    """Enrol all pods, then read every group's plan back from the NodeCaches."""
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(pod: dict[str, object]) -> None:
+        async with slots:
+            try:
+                await enrol(context, pod)
+            except (ApiError, ClusterUnavailable) as error:
+                log.warning("pod.not_enrolled", error=str(error))  # its own key tries again
+
+    await asyncio.gather(*(one(pod) for pod in tuple(context.world.pods.values())))
+    held: dict[str, list[str]] = {}
+    for name, cache in sorted(context.world.caches.items()):
+        for group in groups_held(cache.spec):
+            held.setdefault(group, []).append(name)
+    for group, nodes in held.items():
+        context.book.set_plan(group, Plan(nodes=tuple(nodes)))
+    for group in held:
+        facts = group_facts(context.world, context.book, group, max_hold_s=context.config.max_hold_s)
+        if facts is not None:
+            context.book.set_plan(group, adopt(facts))
+    log.info("plans.adopted", groups=len(held), pods=len(context.book.enrolments))

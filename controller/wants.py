@@ -1,0 +1,64 @@
+"""Which models, at which revision, a pod or a WarmSet may have: names looked up, and authority checked.
+
+A pod's volumes say what it mounts; whether its namespace may have that is the Model's to say, and asked every
+time, because anybody may write a volume into his pod.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from api.resources import Model, WarmSet
+from controller.decide import Problem
+from controller.mutate import may_use
+from controller.pods import MountedModel, Pod, models
+from controller.resolving import is_resolved, problem
+from controller.warmth import Wanted
+
+
+def of_pods(pods: Iterable[Pod], known: Mapping[str, Model]) -> tuple[tuple[Wanted, ...], Problem | None]:
+    """What all the pods want together, or the first problem."""
+    mounted = {(pod["metadata"]["namespace"], mount) for pod in pods for mount in models(pod)}
+    found: set[Wanted] = set()
+    for namespace, mount in sorted(mounted):
+        wanted = _one(mount, namespace, known)
+        if isinstance(wanted, Problem):
+            return (), wanted
+        found.add(wanted)
+    return tuple(sorted(found)), None
+
+
+def of_warm_set(warm_set: WarmSet, known: Mapping[str, Model]) -> tuple[tuple[Wanted, ...], Problem | None]:
+    namespace = warm_set.metadata.namespace
+    found = []
+    for name in warm_set.spec.models:
+        model = name if "/" in name else f"{namespace}/{name}"
+        wanted = _one(MountedModel(model), namespace, known)
+        if isinstance(wanted, Problem):
+            return (), wanted
+        found.append(wanted)
+    return tuple(sorted(found)), None
+
+
+def landing(pod: Pod, known: Mapping[str, Model]) -> list[Wanted]:
+    """What a bound pod may have on its node; one model's trouble does not keep the others from it."""
+    namespace = pod["metadata"]["namespace"]
+    answers = (_one(mount, namespace, known) for mount in models(pod))
+    return [answer for answer in answers if isinstance(answer, Wanted)]
+
+
+def _one(mount: MountedModel, namespace: str, known: Mapping[str, Model]) -> Wanted | Problem:
+    model = known.get(mount.model)
+    if model is None or not may_use(model, namespace=namespace):
+        return Problem("ModelNotFound", f"Model {mount.model} does not exist or namespace {namespace} may not use it")
+    trouble = problem(model)
+    revision = mount.revision or (model.status.revision if is_resolved(model) else "")
+    if not revision:
+        return Problem(*(trouble or ("ModelNotResolved", f"Model {mount.model} is being resolved")))
+    current = revision == model.status.revision
+    return Wanted(
+        model=mount.model,
+        revision=revision,
+        bytes=model.status.bytes if current else 0,
+        tree=model.status.tree if current else "",
+    )

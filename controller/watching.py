@@ -1,0 +1,162 @@
+"""The reflectors, and which work each change of an object brings.
+
+Changes go into the World at once, on every replica: the webhook and the broker read it. Work goes into the queue
+only while this replica leads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from api.resources import NodeCache, WarmSet, WarmSetSpec
+from controller.book import GroupBook
+from controller.fitting import selector_matches
+from controller.made import warm_set_name
+from controller.nodes import trim
+from controller.pods import Pod, is_gated, models, node
+from controller.queue import WorkQueue
+from controller.reconcile.context import STATUS_DELAY_S, Work
+from controller.resources import MODEL, NODE_CACHE, WARM_SET
+from controller.warm_groups import placed_groups
+from controller.world import World, keep_pod, trim_pod
+from kube.client import Client
+from kube.reflector import Key, Reflector
+from kube.resources import NODE, POD
+
+Object = dict[str, Any]
+
+
+class Watching:
+    """``queue`` is None while another replica leads."""
+
+    def __init__(self, client: Client, world: World, book: GroupBook) -> None:
+        self.queue: WorkQueue[Work] | None = None
+        self._world = world
+        self._book = book
+        self.reflectors = {
+            "nodes": Reflector(client, NODE, trim=trim, on_change=self._on_node),
+            "nodecaches": Reflector(client, NODE_CACHE, on_change=self._on_cache),
+            "models": Reflector(client, MODEL, on_change=self._on_model),
+            "warmsets": Reflector(client, WARM_SET, on_change=self._on_warm_set),
+            "pods": Reflector(client, POD, keep=keep_pod, trim=trim_pod, on_change=self._on_pod),
+        }
+
+    @property
+    def missing(self) -> str:
+        """Which collections have not been read yet, or ''."""
+        return ", ".join(name for name, reflector in self.reflectors.items() if not reflector.synced.is_set())
+
+    async def synced(self) -> None:
+        for reflector in self.reflectors.values():
+            await reflector.synced.wait()
+
+    def everything(self) -> None:
+        """All work there could be: after taking the lead."""
+        for key in self._world.pods:
+            self._add("pod", key)
+        for name in self._world.nodes:
+            self._add("node", ("", name))
+        for model in self._world.models.values():
+            self._add("model", (model.metadata.namespace, model.metadata.name))
+        for key in self._world.warm_sets:
+            self._add("warmset", key)
+
+    def _add(self, kind: Any, key: Key) -> None:
+        if self.queue is None:
+            return
+        work = Work(kind, *key)
+        if kind == "warmset":
+            self.queue.add_later(work, STATUS_DELAY_S)
+        else:
+            self.queue.add(work)
+
+    # -- changes --------------------------------------------------------------------------------------------
+
+    def _on_node(self, key: Key, old: Object | None, new: Object | None) -> None:
+        if not self._world.on_node(key, new):
+            return
+        self._add("node", key)
+        self._add_groups(self._waiting)
+        for warm_set_key, warm_set in self._world.warm_sets.items():
+            if warm_set.spec.placement.workload is None:
+                self._add("warmset", warm_set_key)
+
+    def _on_cache(self, key: Key, old: Object | None, new: Object | None) -> None:
+        before = self._world.caches.get(key[1])
+        self._world.on_cache(key, new)
+        after = self._world.caches.get(key[1])
+        self._add("node", key)
+        if _uid(before) != _uid(after):
+            self._add_groups(self._waiting)  # an agent came or went
+        held = frozenset(self._book.groups_on(key[1]))
+        for group in held:
+            self._add("group", ("", group))
+        for pod in self._world.pods_on(key[1]):
+            self._enrolled(pod)
+        placed = placed_groups(self._world.warm_sets.values())
+        concerned = {id(placed[group]) for group in held & placed.keys()}
+        view = self._world.nodes.get(key[1])
+        for warm_set_key, warm_set in self._world.warm_sets.items():
+            selector = warm_set.spec.placement.node_selector
+            selected = selector is not None and view is not None and selector_matches(selector, view.labels)
+            if selected or id(warm_set) in concerned:
+                self._add("warmset", warm_set_key)
+
+    def _on_model(self, key: Key, old: Object | None, new: Object | None) -> None:
+        self._world.on_model(key, new)
+        self._add("model", key)
+        name = f"{key[0]}/{key[1]}"
+        for pod in self._world.pods.values():
+            if any(mount.model == name for mount in models(pod)):
+                self._enrolled(pod)
+        for warm_set_key, warm_set in self._world.warm_sets.items():
+            if name in warm_set.spec.models or (key[0] == warm_set_key[0] and key[1] in warm_set.spec.models):
+                self._add("warmset", warm_set_key)
+
+    def _on_warm_set(self, key: Key, old: Object | None, new: Object | None) -> None:
+        before = self._world.warm_sets.get(key)
+        self._world.on_warm_set(key, new)
+        after = self._world.warm_sets.get(key)
+        self._add("warmset", key)
+        if before is not None and after is not None and _asks(before) == _asks(after):
+            return  # only its status has changed
+        gone = placed_groups([before] if before else []).keys() - placed_groups([after] if after else []).keys()
+        for group in gone:
+            self._book.set_plan(group, None)
+        for name in self._world.nodes:  # those it selected, and those it selects now
+            self._add("node", ("", name))
+
+    def _on_pod(self, key: Key, old: Pod | None, new: Pod | None) -> None:
+        known = self._world.pods.get(key)
+        self._world.on_pod(key, old, new)
+        if known is None and key not in self._world.pods:
+            return  # not ours
+        self._add("pod", key)
+        if known is not None and node(known):
+            self._add("node", ("", node(known)))
+
+    # -- helpers --------------------------------------------------------------------------------------------
+
+    def _enrolled(self, pod: Pod) -> None:
+        enrolment = self._book.enrolments.get((pod["metadata"]["namespace"], pod["metadata"]["name"]))
+        if enrolment is not None:
+            self._add("group", ("", enrolment.member.id))
+            self._add("warmset", (enrolment.member.namespace, warm_set_name(enrolment.top)))
+
+    def _add_groups(self, which: Callable[[str], bool]) -> None:
+        for group in self._book.groups():
+            if which(group):
+                self._add("group", ("", group))
+
+    def _waiting(self, group: str) -> bool:
+        pods = (self._world.pods.get(key) for key in self._book.pods(group))
+        return any(pod is not None and is_gated(pod) for pod in pods)
+
+
+def _asks(warm_set: WarmSet) -> tuple[WarmSetSpec, dict[str, str]]:
+    return warm_set.spec, warm_set.metadata.annotations
+
+
+def _uid(cache: NodeCache | None) -> str:
+    return cache.status.node_uid if cache else ""
