@@ -212,11 +212,6 @@ async def test_a_pod_that_does_not_ask_never_waits(unanswered: Client, annotatio
     assert await creates(unanswered, pod("plain", annotations=annotations), namespace="default")
 
 
-async def test_a_pod_in_a_namespace_that_inherits_is_created_without_an_answer(unanswered: Client) -> None:
-    await ensure_namespace(unanswered, "inheriting", **{"warmset.dev/inherit": "enabled"})
-    assert await creates(unanswered, pod("plain"), namespace="inheriting")
-
-
 async def test_a_mirror_pod_is_never_touched(unanswered: Client) -> None:
     """A static pod's copy runs already; refusing it would only hide it."""
     annotations = {MODEL: "llama", "kubernetes.io/config.mirror": "0"}

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import re
+from pathlib import Path
 
 import pytest
 import yaml
 
+import controller.config
+import daemonset.config
+from api import keys
 from tests.support.chart import CHART, Manifest, helm, pick, pod_specs, render
 
 SETTINGS = ['image.pullSecrets=["a"]', "node.limits.downloadBytesPerSecond=1000000000", "controller.replicas=1"]
@@ -89,11 +94,11 @@ def test_every_other_container_is_confined(manifests: list[Manifest]) -> None:
 
 def test_what_touches_the_network_is_not_root(manifests: list[Manifest]) -> None:
     agent = node_containers(manifests)["agent"]["securityContext"]
-    controller = pick(manifests, "Deployment", "warmset-controller")["spec"]["template"]["spec"]["securityContext"]
-    for context in (agent, controller):
+    brain = pick(manifests, "Deployment", "warmset-controller")["spec"]["template"]["spec"]["securityContext"]
+    for context in (agent, brain):
         assert context["runAsNonRoot"] is True
         assert context["runAsUser"] == 65532
-    assert "capabilities" not in controller
+    assert "capabilities" not in brain
     assert "add" not in agent["capabilities"]
 
 
@@ -186,15 +191,13 @@ def test_the_webhook_comes_after_those_that_label_groups(manifests: list[Manifes
     assert sorted([name, *others])[-1] == name
 
 
-def test_the_webhook_fails_only_pods_that_ask(manifests: list[Manifest]) -> None:
-    asks, inherits = pick(manifests, "MutatingWebhookConfiguration", "warmset-pods")["webhooks"]
-    assert (asks["failurePolicy"], inherits["failurePolicy"]) == ("Fail", "Ignore")
-    assert inherits["namespaceSelector"] == {"matchLabels": {"warmset.dev/inherit": "enabled"}}
-    for webhook in (asks, inherits):
-        assert webhook["timeoutSeconds"] == 2
-        assert webhook["sideEffects"] == "None"
-        assert webhook["reinvocationPolicy"] == "IfNeeded"
-        assert webhook["rules"][0]["operations"] == ["CREATE"]
+def test_the_webhook_fails_closed_and_soon(manifests: list[Manifest]) -> None:
+    (webhook,) = pick(manifests, "MutatingWebhookConfiguration", "warmset-pods")["webhooks"]
+    assert webhook["failurePolicy"] == "Fail"
+    assert webhook["timeoutSeconds"] == 2
+    assert webhook["sideEffects"] == "None"
+    assert webhook["reinvocationPolicy"] == "IfNeeded"
+    assert webhook["rules"][0]["operations"] == ["CREATE"]
 
 
 def test_two_controllers_that_avoid_each_other(manifests: list[Manifest]) -> None:
@@ -203,3 +206,93 @@ def test_two_controllers_that_avoid_each_other(manifests: list[Manifest]) -> Non
     spread = {c["topologyKey"] for c in spec["template"]["spec"]["topologySpreadConstraints"]}
     assert spread == {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}
     assert pick(manifests, "PodDisruptionBudget", "warmset-controller")["spec"]["maxUnavailable"] == 1
+
+
+# -- The chart speaks to the commands as they are ---------------------------------------------------------------
+
+
+def test_every_option_that_the_chart_passes_is_known_to_its_command(manifests: list[Manifest]) -> None:
+    checked = []
+    for _, spec in pod_specs(manifests):
+        for container in spec["containers"]:
+            if not container["image"].startswith("warmset:"):
+                continue
+            name, *arguments = container["args"]
+            command = importlib.import_module(f"cli.commands.{name}").command
+            known = {option for parameter in command.params for option in parameter.opts}
+            assert {argument.partition("=")[0] for argument in arguments} <= known
+            # Values that only a cluster fills in stand as they are; everything else is parsed.
+            command.make_context(name, list(arguments))
+            checked.append(name)
+    assert sorted(checked) == ["agent", "controller", "csi"]
+
+
+@pytest.mark.parametrize("setting", ['image.tag="1.2.3"', *SETTINGS])
+def test_the_agent_reads_its_configuration(setting: str, tmp_path: Path) -> None:
+    config = agent_config(render(setting), tmp_path)
+    assert config.root == Path("/var/lib/warmset")
+    assert config.cluster is not None
+    assert config.cluster.broker.url == "https://warmset-controller.warmset-system.svc:9443"
+
+
+def agent_config(manifests: list[Manifest], folder: Path) -> daemonset.config.AgentConfig:
+    file = folder / "agent.yaml"
+    file.write_text(pick(manifests, "ConfigMap", "warmset-node")["data"]["agent.yaml"])
+    return daemonset.config.load(file, options={"node": "node-1"})
+
+
+def controller_config(manifests: list[Manifest], folder: Path) -> controller.config.Config:
+    file = folder / "controller.yaml"
+    text = pick(manifests, "ConfigMap", "warmset-controller")["data"]["controller.yaml"]
+    file.write_text(f"{text}\nnamespace: warmset-system\n")  # in a pod, from its service account
+    return controller.config.load(file)
+
+
+def test_the_controller_reads_its_configuration(tmp_path: Path) -> None:
+    settings = [
+        'sources.hosts=["*.example.com"]',
+        'sources.plainHttp=["r.example.com:5000"]',
+        'controller.maxHold="10m"',
+    ]
+    config = controller_config(render(*settings), tmp_path)
+    assert config.sources.hosts == ("*.example.com",)
+    assert config.sources.plain_http == ("r.example.com:5000",)
+    assert config.max_hold_s == 600
+
+
+def test_values_repeat_the_commands_own_defaults(manifests: list[Manifest], tmp_path: Path) -> None:
+    """Two places that say the same thing must not drift apart."""
+    assert agent_config(manifests, tmp_path).limits == daemonset.config.Limits()
+    own = controller.config.Config(namespace="warmset-system")
+    assert controller_config(manifests, tmp_path) == own
+
+
+def test_both_containers_of_a_node_share_the_agents_socket_and_root(manifests: list[Manifest], tmp_path: Path) -> None:
+    config = agent_config(manifests, tmp_path)
+    arguments = node_containers(manifests)["csi"]["args"]
+    assert f"--agent-socket={config.socket}" in arguments
+    assert f"--root={config.root}" in arguments
+
+
+def test_the_names_that_the_controller_expects_exist(manifests: list[Manifest], tmp_path: Path) -> None:
+    config = controller_config(manifests, tmp_path)
+    pick(manifests, "Service", config.service)
+    pick(manifests, "MutatingWebhookConfiguration", config.webhook_configuration)
+    pick(manifests, "CSIDriver", keys.CSI_DRIVER)
+
+
+def test_the_agents_token_is_for_the_broker(manifests: list[Manifest], tmp_path: Path) -> None:
+    broker = cluster_of(agent_config(manifests, tmp_path)).broker
+    spec = pick(manifests, "DaemonSet", "warmset-node")["spec"]["template"]["spec"]
+    mounts = {m["mountPath"]: m["name"] for m in containers(spec)["agent"]["volumeMounts"]}
+    (volume,) = [v for v in spec["volumes"] if v["name"] == mounts[str(broker.token_file.parent)]]
+    (source,) = volume["projected"]["sources"]
+    assert source["serviceAccountToken"]["audience"] == keys.BROKER_AUDIENCE
+    assert source["serviceAccountToken"]["path"] == broker.token_file.name
+    (volume,) = [v for v in spec["volumes"] if v["name"] == mounts[str(broker.ca_file.parent)]]
+    assert volume["configMap"]["name"] == "warmset-ca"
+
+
+def cluster_of(config: daemonset.config.AgentConfig) -> daemonset.config.Cluster:
+    assert config.cluster is not None
+    return config.cluster

@@ -110,6 +110,7 @@ async def test_a_placement_is_exactly_one_of_three(cluster: Client, placement: d
         (warm_set({"nodeSelector": {}}, models=[]), "spec.models"),
         (warm_set({"nodeSelector": {}}, models=["a", "a"]), "Duplicate value"),
         (warm_set({"nodeSelector": {}}, models=["Not A Name"]), "spec.models"),
+        (warm_set({"nodeSelector": {}}, models=["a/b/c"]), "spec.models"),
         (warm_set({"nodeSelector": {}}, priority=1001), "spec.priority"),
         (warm_set({"nodeSelector": {}}, retention={"ttlAfterLastUse": "soon"}), "spec.retention.ttlAfterLastUse"),
     ],
@@ -118,6 +119,13 @@ async def test_a_warm_set_outside_its_bounds_is_refused(cluster: Client, body: d
     with pytest.raises(ApiError) as refusal:
         await cluster.create(WARM_SETS, body, namespace="default")
     assert said in refusal.value.message
+
+
+async def test_a_warm_set_may_name_a_model_of_another_namespace(cluster: Client) -> None:
+    """Whether that Model allows it, the controller decides."""
+    await cluster.create(
+        WARM_SETS, warm_set({"nodeSelector": {}}, models=["llama", "team-b/llama"]), namespace="default"
+    )
 
 
 async def test_a_node_cache_lists_each_revision_of_a_model_once(cluster: Client) -> None:
