@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from api.digest import Digest
-from api.errors import DigestMismatch, InUse
+from api.errors import DigestMismatch, InUse, WarmsetError
 from api.tree import Tree, TreeFile
 from cache.store import PullRecord, Store
 from cache.store import ingest as ingest_module
@@ -90,4 +90,7 @@ if __name__ == "__main__":
     ingest_module.SYNC_BYTES = CHUNK
     for mutant in sys.argv[3:]:
         MUTANTS[mutant].apply()
-    live(Path(sys.argv[1]), Path(sys.argv[2]))
+    try:
+        live(Path(sys.argv[1]), Path(sys.argv[2]))
+    except WarmsetError as failure:
+        sys.exit(f"{failure.reason}: {failure}")

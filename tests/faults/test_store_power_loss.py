@@ -1,0 +1,47 @@
+"""The power goes at any change of the disk: what was promised is there, and nothing half made is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.faults.store_power_loss import MUTANTS
+
+REPOSITORY = Path(__file__).parents[2]
+ALL_CASES_S = 100.0
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0
+    or not Path("/dev/loop-control").exists()
+    or not all(map(shutil.which, ("unshare", "mkfs.ext4", "mount"))),
+    reason="needs root, loop devices (modprobe loop) and apt-get install e2fsprogs util-linux mount",
+)
+
+
+def drill(work: Path, *mutants: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["unshare", "-m", sys.executable, "-m", "tests.faults.store_power_loss", str(work), *mutants],
+        cwd=REPOSITORY,
+        timeout=ALL_CASES_S,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_a_power_loss_at_any_change_of_the_disk_breaks_no_promise(tmp_path: Path) -> None:
+    done = drill(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[0]) > 20, "so few cases prove nothing"
+
+
+@pytest.mark.parametrize("mutant", sorted(MUTANTS))
+def test_a_power_loss_shows_a_store_that_does_not_sync(tmp_path: Path, mutant: str) -> None:
+    done = drill(tmp_path, mutant)
+    assert done.returncode == 1
+    assert done.stderr.startswith("O"), done.stderr
