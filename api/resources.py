@@ -26,9 +26,6 @@ ModelName = Annotated[
         description="A Model's name, or namespace/name of one that allows this namespace.",
     ),
 ]
-ModelName = Annotated[
-    str, Meta(min_length=1, max_length=317, pattern=r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?/)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
-]
 Hash = Annotated[
     str, Meta(pattern=r"^[0-9a-f]{32}$", description="A Model's namespace/name, hashed (api.keys.model_key).")
 ]
