@@ -25,6 +25,7 @@ from cache.transfer.engine import Settings, transfer
 from cache.transfer.file import WantedFile
 from cache.transfer.plan import plan
 from cache.transfer.progress import Meter, Progress
+from cache.unpack import WantedArchive
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ def pull(
         pulled = _present(store, resolved, source=source) or _fetch(
             store,
             resolved,
+            wanted=wanted,
             repository=repository,
             source=source,
             settings=Settings(workers=workers, limit_bps=limit_bps),
@@ -112,6 +114,7 @@ def _fetch(
     store: Store,
     resolved: Resolved,
     *,
+    wanted: Filter,
     repository: Repository,
     source: str,
     settings: Settings,
@@ -125,9 +128,11 @@ def _fetch(
     reused = sum(blobs.values()) - sum(file.size for file in missing)
     meter.reused(reused)
     meter.finished(len(blobs) - len(missing))
-    with store.claim(blobs):
+    archives = [WantedArchive(archive, store, wanted) for archive in artifact.archives]
+    # An archive's files are known only once it is unpacked; together they are no larger than it is.
+    with store.claim({**blobs, **{archive.digest: archive.size for archive in artifact.archives}}):
         transfer(
-            plan(missing),
+            [*archives, *plan(missing)],
             store=store,
             open_session=repository.session,
             settings=settings,
@@ -135,7 +140,7 @@ def _fetch(
             cancel=cancel,
             on_progress=on_progress,
         )
-        tree = Tree.of(artifact.files)
+        tree = Tree.of([*artifact.files, *(file for archive in archives for file in archive.files)])
         path = store.publish_tree(tree)
     origin = meter.snapshot().bytes_origin
     return Pulled(resolved.revision, tree, path, bytes_origin=origin, bytes_reused=reused, source=source)

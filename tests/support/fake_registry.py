@@ -55,15 +55,15 @@ class Fault:
     ignore_range: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass
 class Seen:
-    """One request: ``range`` as asked, ``sent`` body bytes as answered."""
+    """One request: ``range`` as asked, ``status`` and ``sent`` body bytes as answered so far."""
 
     method: str
     path: str
     headers: dict[str, str]
-    status: int
-    sent: int
+    status: int = 0
+    sent: int = 0
 
     @property
     def range(self) -> str:
@@ -188,27 +188,25 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
-        self._account(self._answer())
+        self._answer()
 
     def do_HEAD(self) -> None:
-        self._account(self._answer())
+        self._answer()
 
     def do_POST(self) -> None:
         length = int(self.headers.get("Content-Length", 0))
         self.form = self.rfile.read(length).decode()
-        self._account(self._answer())
+        self._answer()
 
     def log_message(self, *args: object) -> None:
         """Silent: tests look at ``seen``."""
 
-    def _account(self, result: tuple[int, int]) -> None:
+    def _answer(self) -> None:
+        registry = self.server.registry
         headers = {name.lower(): value for name, value in self.headers.items()}
-        registry = self.server.registry
+        self.seen = Seen(self.command, self.path, headers)
         with registry.lock:
-            registry.seen.append(Seen(self.command, self.path, headers, *result))
-
-    def _answer(self) -> tuple[int, int]:
-        registry = self.server.registry
+            registry.seen.append(self.seen)
         path = urlsplit(self.path).path
         fault = registry.take_fault(self.command, self.path)
         if fault is not None and fault.status is not None:
@@ -228,7 +226,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._missing("BLOB_UNKNOWN") if blob is None else self._blob(blob, fault)
         return self._missing("NAME_UNKNOWN")
 
-    def _blob(self, blob: bytes, fault: Fault | None) -> tuple[int, int]:
+    def _blob(self, blob: bytes, fault: Fault | None) -> None:
         asked = re.fullmatch(r"bytes=([0-9]+)-([0-9]+)", self.headers.get("Range", ""))
         if fault is not None and fault.flip is not None:
             at = fault.flip
@@ -241,30 +239,28 @@ class _Handler(BaseHTTPRequestHandler):
         content_range = f"bytes {first}-{last}/{len(blob)}"
         return self._send(206, {"Content-Range": content_range}, blob[first : last + 1], fault)
 
-    def _send(self, status: int, headers: Mapping[str, str], body: bytes, fault: Fault | None) -> tuple[int, int]:
+    def _send(self, status: int, headers: Mapping[str, str], body: bytes, fault: Fault | None) -> None:
         sent: dict[str, str | None] = {"Content-Length": str(len(body)), **headers, **(fault.headers if fault else {})}
+        self.seen.status = status
         self.send_response(status)
         for name, value in sent.items():
             if value is not None:
                 self.send_header(name, value)
         self.end_headers()
-        if self.command == "HEAD":
-            return status, 0
-        return status, self._body(body, fault)
+        if self.command != "HEAD":
+            self._body(body, fault)
 
-    def _body(self, body: bytes, fault: Fault | None) -> int:
+    def _body(self, body: bytes, fault: Fault | None) -> None:
         stop = len(body) if fault is None or fault.cut_after is None else min(fault.cut_after, len(body))
-        sent = 0
         with contextlib.suppress(OSError):
-            while sent < stop:
-                piece = body[sent : min(sent + 65536, stop)]
+            while self.seen.sent < stop:
+                piece = body[self.seen.sent : min(self.seen.sent + 65536, stop)]
+                self.seen.sent += len(piece)  # before the client can have it, so that a test never counts too little
                 self.wfile.write(piece)
-                sent += len(piece)
         if fault is not None and fault.stall:
             self.server.registry.released.wait(20)
-        if stop < len(body) or sent < stop:
+        if stop < len(body):
             self._drop(reset=fault is not None and fault.reset)
-        return sent
 
     def _drop(self, *, reset: bool) -> None:
         self.close_connection = True
@@ -273,18 +269,18 @@ class _Handler(BaseHTTPRequestHandler):
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR) if not reset else self.connection.close()
 
-    def _missing(self, code: str) -> tuple[int, int]:
+    def _missing(self, code: str) -> None:
         body = json.dumps({"errors": [{"code": code, "message": "not here"}]}).encode()
         return self._send(404, {"Content-Type": "application/json"}, body, None)
 
-    def _challenge(self) -> tuple[int, int]:
+    def _challenge(self) -> None:
         registry = self.server.registry
         value = 'Basic realm="test"'
         if registry.auth == "bearer":
             value = f'Bearer realm="{registry.realm}",service="{registry.host}",scope="repository:any:pull"'
         return self._send(401, {"WWW-Authenticate": value}, b'{"errors":[{"code":"UNAUTHORIZED"}]}', None)
 
-    def _token(self) -> tuple[int, int]:
+    def _token(self) -> None:
         registry = self.server.registry
         authorization = self.headers.get("Authorization", "")
         refresh = parse_qs(getattr(self, "form", "")).get("refresh_token", [""])[0]
