@@ -1,0 +1,64 @@
+"""Removal, publication and pins race from several threads; whoever holds a pin holds the whole tree."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from api.errors import InUse, NotFound
+from cache.store import Store
+from tests.unit.store.samples import digest_of, tree_of
+
+FILES = {"model.bin": b"weights" * 100, "conf/config.json": b"{}"}
+TREE = tree_of(FILES)
+RACE_S = 1.5
+
+
+def test_a_pinned_tree_is_whole_while_others_remove_and_publish_it(root: Path) -> None:
+    seen: list[BaseException] = []
+    counted = {"pinned": 0, "removed": 0, "published": 0}
+    until = time.monotonic() + RACE_S
+
+    def repeat(action: Callable[[], None]) -> None:
+        try:
+            while time.monotonic() < until:
+                action()
+        except BaseException as error:
+            seen.append(error)
+
+    with Store.open(root) as store:
+
+        def publish() -> None:
+            try:
+                with store.claim(TREE.blobs):
+                    store.commit_small([(digest_of(data), data) for data in FILES.values()])
+                    store.publish_tree(TREE)
+                counted["published"] += 1
+            except InUse:
+                raise AssertionError("a pinned tree is never damaged") from None
+
+        def remove() -> None:
+            try:
+                counted["removed"] += bool(store.remove_tree(TREE.digest))
+            except InUse:
+                time.sleep(0.001)
+
+        def mount(publication: str) -> None:
+            try:
+                store.pin(publication, tree=TREE.digest, note={})
+            except NotFound:
+                return
+            counted["pinned"] += 1
+            path = store.tree_path(TREE.digest)
+            assert {name: (path / name).read_bytes() for name in FILES} == FILES
+            store.unpin(publication)
+
+        actions: list[Callable[[], None]] = [publish, remove, lambda: mount("a" * 64), lambda: mount("b" * 64)]
+        threads = [threading.Thread(target=repeat, args=(action,)) for action in actions]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert seen == []
+        assert min(counted.values()) > 0, f"no race took place: {counted}"
+        assert store.pins() == {}
