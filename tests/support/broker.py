@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from aiohttp import web
 
 from api.broker import GrantRequest
 from daemonset.config import Broker
-from tests.support.certificates import write_certificates
+from tests.support.certificates import make_server_certificate
 
 Answer = Callable[[GrantRequest], tuple[int, bytes]]
 
@@ -37,9 +36,7 @@ class BrokerServer:
 
 @asynccontextmanager
 async def serve_broker(folder: Path, *, answer: Answer, token: str = "token-1") -> AsyncIterator[BrokerServer]:
-    ca, certificate, key = write_certificates(folder)
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    tls.load_cert_chain(certificate, key)
+    ca, tls = make_server_certificate(folder)
     token_file = folder / "token"
     token_file.write_text(f"{token}\n")
     server = BrokerServer(Broker(url="", ca_file=ca, token_file=token_file), answer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import ssl
 from pathlib import Path
 
 from cryptography import x509
@@ -55,3 +56,11 @@ def write_certificates(folder: Path) -> tuple[Path, Path, Path]:
         )
     )
     return ca_path, certificate_path, key_path
+
+
+def make_server_certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
+    """The authority to trust, and the server's side of a certificate that it signed for loopback."""
+    ca, certificate, key = write_certificates(folder)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return ca, context
