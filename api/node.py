@@ -42,9 +42,13 @@ class Publication(Wire):
 
 
 class LiveSet(Wire):
-    """Ids of all publications that are mounted on the node, from mountinfo."""
+    """Ids of all publications that are mounted on the node or being worked on, from mountinfo.
+
+    ``trees`` has the tree (sha256:<hex>) of those that are mounted: what a pin must name that has got lost.
+    """
 
     ids: list[str]
+    trees: dict[str, str] = field(default_factory=dict)
 
 
 class NodeError(Wire):

@@ -41,6 +41,7 @@ class NodeService(csi_pb2_grpc.NodeServicer):  # type: ignore[misc]  # generated
         self._config = config
         self._agent = agent
         self._in_flight = in_flight
+        self._sizes: dict[str, Publication] = {}  # by tree
 
     async def NodePublishVolume(  # noqa: N802 (the name in csi.proto)
         self, request: csi_pb2.NodePublishVolumeRequest, context: grpc.aio.ServicerContext
@@ -73,16 +74,15 @@ class NodeService(csi_pb2_grpc.NodeServicer):  # type: ignore[misc]  # generated
     ) -> csi_pb2.NodeGetVolumeStatsResponse:
         # Answered from the mount table and the agent's records: a disk that hangs must not hang this.
         target = match_target(arguments.stats_path(request), kubelet_dir=self._config.kubelet_dir)
-        if target is None or await self._published(target) is None:
-            raise NotFound("no volume is published at this path")
-        publication = await self._publication(target)
-        if publication is None:
-            raise NotFound("the agent knows no volume at this path")
+        found = None if target is None else await self._published(target)
+        if found is None or found.tree is None:
+            raise NotFound("no model is published at this path")
+        size = await self._size_of(found.tree)
         usage = csi_pb2.VolumeUsage
         return csi_pb2.NodeGetVolumeStatsResponse(
             usage=[
-                usage(unit=usage.BYTES, total=publication.bytes, used=publication.bytes, available=0),
-                usage(unit=usage.INODES, total=publication.files, used=publication.files, available=0),
+                usage(unit=usage.BYTES, total=size.bytes, used=size.bytes, available=0),
+                usage(unit=usage.INODES, total=size.files, used=size.files, available=0),
             ]
         )
 
@@ -150,6 +150,14 @@ class NodeService(csi_pb2_grpc.NodeServicer):  # type: ignore[misc]  # generated
             raise AgentUnavailable(
                 f"{because.reason}: {because.message}; the pin could not be taken back: {error.message}"
             ) from error
+
+    async def _size_of(self, tree: Digest) -> Publication:
+        """Any publication of the tree. A tree never changes, so the agent is asked once: kubelet asks every minute."""
+        if str(tree) not in self._sizes:
+            self._sizes = {publication.tree: publication for publication in await self._agent.publications()}
+        if str(tree) not in self._sizes:
+            raise NotFound("the agent knows no publication of the model at this path")
+        return self._sizes[str(tree)]
 
     async def _published(self, target: Target) -> Published | None:
         mounts = await asyncio.to_thread(read_mounts)

@@ -52,5 +52,6 @@ class Recovery:
             self._started.set()
             found = live(mounts, kubelet_dir=config.kubelet_dir, cache_root=config.cache_root)
             mounted = {published.target.id for published in found}
-            await self._agent.put_live(LiveSet(ids=sorted(mounted | working)))
+            trees = {published.target.id: str(published.tree) for published in found if published.tree is not None}
+            await self._agent.put_live(LiveSet(ids=sorted(mounted | working), trees=trees))
         log.debug("live.reported", mounted=len(mounted), working=len(working))

@@ -28,7 +28,7 @@ class FakeAgent:
     refusals: dict[str, tuple[int, NodeError]] = field(default_factory=dict)  # by method: POST, DELETE, GET, PUT
     hold_s: float = 0.0  # before a POST is answered
     asked: list[PublishRequest] = field(default_factory=list)
-    reports: list[set[str]] = field(default_factory=list)
+    reports: list[LiveSet] = field(default_factory=list)
     _runner: web.AppRunner | None = None
 
     def add_tree(self, model: str, files: dict[str, bytes], *, revision: str = "r1") -> Path:
@@ -98,8 +98,9 @@ class FakeAgent:
         return _answer(list(self.pins.values()))
 
     async def _live(self, request: web.Request) -> web.Response:
-        ids = set(msgspec.json.decode(await request.read(), type=LiveSet).ids)
-        self.reports.append(ids)
+        live = msgspec.json.decode(await request.read(), type=LiveSet)
+        ids = set(live.ids)
+        self.reports.append(live)
         self.pins = {key: pin for key, pin in self.pins.items() if key in ids}
         return web.Response(status=204)
 
