@@ -1,0 +1,118 @@
+"""What the commands on a cluster share: how it is reached, which namespace is meant, and refusals as named errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from api.errors import ClusterUnavailable, Forbidden, InvalidRequest, NotFound, Unauthorized, WarmsetError
+from api.resources import Condition, WarmSet
+from controller.resources import WARM_SET
+from kube.client import ApiError, Client
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_T = TypeVar("_T")
+
+FIELD_MANAGER = "warmset-cli"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Which cluster and namespace the user means."""
+
+    kubeconfig: Path | None
+    context: str | None
+    namespace: str
+
+
+def cluster_options(function: _F) -> _F:
+    """Adds --kubeconfig, --context and --namespace; the command gets them as one ``target``."""
+
+    def gathered(*args: Any, kubeconfig: Path | None, context: str | None, namespace: str, **others: Any) -> Any:
+        where = namespace or _namespace_of_context(kubeconfig, context)
+        return function(*args, target=Target(kubeconfig, context, where), **others)
+
+    gathered.__name__, gathered.__doc__ = function.__name__, function.__doc__
+    gathered.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
+    options = (
+        click.option("--kubeconfig", type=click.Path(path_type=Path), help="[default: $KUBECONFIG, ~/.kube/config]"),
+        click.option("--context", default=None, help="A context of the kubeconfig."),
+        click.option("-n", "--namespace", default="", help="[default: the context's]"),
+    )
+    for option in options:
+        gathered = option(gathered)
+    return gathered  # type: ignore[return-value]
+
+
+@asynccontextmanager
+async def connected(target: Target) -> AsyncIterator[Client]:
+    """A client; what the API server refuses comes out as one of api.errors."""
+    try:
+        async with await Client.connect(kubeconfig=target.kubeconfig, context=target.context) as client:
+            yield client
+    except ApiError as error:
+        raise _named(error) from error
+
+
+def run(work: Coroutine[Any, Any, _T]) -> _T:
+    return asyncio.run(work)
+
+
+async def warm_set(client: Client, name: str, *, namespace: str) -> WarmSet:
+    """Raises NotFound, with a hint where to look."""
+    try:
+        return msgspec.convert(await client.get(WARM_SET, name, namespace=namespace), type=WarmSet)
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        raise NotFound(
+            f"there is no WarmSet {name!r} in namespace {namespace!r}", hint=f"warmset status -n {namespace}"
+        ) from error
+
+
+def state(conditions: list[Condition], kind: str) -> Condition | None:
+    return next((condition for condition in conditions if condition.type == kind), None)
+
+
+def age(timestamp: str | None) -> str:
+    """How long ago, as kubectl says it: 45s, 12m, 3h, 5d."""
+    if not timestamp:
+        return "-"
+    seconds = max(0, int((datetime.now(UTC) - datetime.fromisoformat(timestamp)).total_seconds()))
+    for size, unit, most in ((1, "s", 120), (60, "m", 7200), (3600, "h", 172800)):
+        if seconds < most:
+            return f"{seconds // size}{unit}"
+    return f"{seconds // 86400}d"
+
+
+def show_table(rows: Sequence[tuple[str, ...]], *, indent: str = "") -> None:
+    """Columns aligned, the first row being the heading."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        click.echo(indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _named(error: ApiError) -> WarmsetError:
+    kinds = {400: InvalidRequest, 401: Unauthorized, 403: Forbidden, 404: NotFound, 409: InvalidRequest}
+    kind = kinds.get(error.status, InvalidRequest if error.status == 422 else ClusterUnavailable)
+    hint = "is Warmset installed in this cluster?" if error.status == 404 else ""
+    return kind(error.message or str(error), hint=hint)
+
+
+def _namespace_of_context(kubeconfig: Path | None, context: str | None) -> str:
+    from kubernetes.aio import config  # here, because importing it takes a while and --namespace spares it
+
+    try:
+        contexts, current = config.list_kube_config_contexts(str(kubeconfig) if kubeconfig else None)
+    except (config.ConfigException, OSError):
+        return "default"
+    chosen = next((c for c in contexts if c["name"] == context), current) if context else current
+    return str(chosen["context"].get("namespace") or "default")
