@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from api.keys import MODEL
 from api.resources import API_VERSION
 from kube.client import ApiError, Client, Object
-from kube.resources import NAMESPACE as NAMESPACES
-from kube.resources import NODE, POD, SECRET, SERVICE_ACCOUNT
+from kube.resources import NODE, POD, SECRET
 from tests.integration.conftest import NODE_CACHES
 from tests.support.chart import NAMESPACE, Manifest, pick, render, resource_of
 from tests.support.controlplane import ControlPlane
+from tests.support.installation import apply, ensure_namespace, eventually, remove, service_account_token
 
-TAKES_EFFECT_S = 15.0  # an API server reads new policies, roles and webhooks from its watches, not at once
+EXAMPLES = Path(__file__).resolve().parents[2] / "deploy" / "examples"
 
 
 @pytest.fixture
@@ -26,20 +26,9 @@ async def installed(cluster: Client) -> AsyncIterator[list[Manifest]]:
     """The chart's objects, applied; taken away again afterwards."""
     manifests = render()
     await ensure_namespace(cluster, NAMESPACE)
-    for manifest in manifests:
-        meta = manifest["metadata"]
-        await cluster.patch(
-            resource_of(manifest), meta["name"], manifest, namespace=meta.get("namespace"), kind="apply", force=True
-        )
+    await apply(cluster, manifests)
     yield manifests
-    for manifest in manifests:
-        meta = manifest["metadata"]
-        await cluster.delete(resource_of(manifest), meta["name"], namespace=meta.get("namespace"))
-
-
-async def ensure_namespace(cluster: Client, name: str, **labels: str) -> None:
-    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
-    await cluster.patch(NAMESPACES, name, body, kind="apply", force=True)
+    await remove(cluster, manifests)
 
 
 def pod(name: str, *, annotations: dict[str, str] | None = None, **spec: Any) -> Object:
@@ -49,13 +38,6 @@ def pod(name: str, *, annotations: dict[str, str] | None = None, **spec: Any) ->
         "metadata": {"name": name} | ({"annotations": annotations} if annotations else {}),
         "spec": {"containers": [{"name": "engine", "image": "engine:1.0.0"}], **spec},
     }
-
-
-async def eventually(attempt: Callable[[], Awaitable[bool]], *, what: str) -> None:
-    deadline = time.monotonic() + TAKES_EFFECT_S
-    while not await attempt():
-        assert time.monotonic() < deadline, f"{what} did not take effect within {TAKES_EFFECT_S:.0f} s"
-        await asyncio.sleep(0.1)
 
 
 async def error_of(call: Awaitable[Object]) -> ApiError | None:
@@ -94,19 +76,9 @@ async def agent(cluster: Client, installed: list[Manifest], control_plane: Contr
 
 
 async def client_of_agent(cluster: Client, control_plane: ControlPlane, *, bound_to: Object | None) -> Client:
-    spec: Object = {"expirationSeconds": 600}
-    if bound_to:
-        meta = bound_to["metadata"]
-        spec["boundObjectRef"] = {"apiVersion": "v1", "kind": "Pod", "name": meta["name"], "uid": meta["uid"]}
-    answer = await cluster.create(
-        SERVICE_ACCOUNT,
-        {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec},
-        namespace=NAMESPACE,
-        name="warmset-node",
-        subresource="token",
-    )
+    token = await service_account_token(cluster, "warmset-node", bound_to=bound_to)
     name = "bound" if bound_to else "unbound"
-    return await Client.connect(kubeconfig=control_plane.kubeconfig_for(answer["status"]["token"], name=name))
+    return await Client.connect(kubeconfig=control_plane.kubeconfig_for(token, name=name))
 
 
 async def until_policy_holds(agent: Client) -> None:
@@ -226,3 +198,11 @@ async def test_an_upgrade_keeps_what_the_controller_wrote(cluster: Client, insta
     await cluster.patch(resource_of(authority), "warmset-ca", authority, namespace=NAMESPACE, kind="apply", force=True)
     stored = await cluster.get(resource_of(authority), "warmset-ca", namespace=NAMESPACE)
     assert stored["data"] == {"ca.crt": "pem"}
+
+
+@pytest.mark.parametrize("file", ["deployment.yaml", "job.yaml", "model.yaml", "secret-access.yaml", "warmset.yaml"])
+async def test_an_example_is_taken_as_it_stands(cluster: Client, installed: list[Manifest], file: str) -> None:
+    await ensure_namespace(cluster, "team-a")
+    examples = list(yaml.safe_load_all((EXAMPLES / file).read_text()))
+    await apply(cluster, examples)
+    await remove(cluster, examples)
