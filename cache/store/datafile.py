@@ -40,11 +40,6 @@ class DataFile:
             os.close(buffered)
             raise
 
-    @property
-    def direct(self) -> bool:
-        """Whether whole blocks bypass the page cache."""
-        return self._direct is not None
-
     def write(self, offset: int, data: memoryview) -> None:
         """Write all of ``data``: whole aligned blocks directly, an odd tail or unaligned buffer through the cache."""
         done = self._write_direct(offset, data)

@@ -118,11 +118,6 @@ class Ingest:
         """How many chunks the blob has; the last may be short."""
         return chunk_count(self.size, chunk_bytes=self.chunk_bytes)
 
-    @property
-    def direct(self) -> bool:
-        """Whether aligned writes bypass the page cache."""
-        return self._data.direct
-
     def have(self) -> frozenset[int]:
         """Indices of the chunks that are on disk."""
         with self._lock:

@@ -11,7 +11,7 @@ import pytest
 from api.errors import DigestMismatch, DiskError, InsufficientCache, InvalidRequest, WarmsetError
 from cache.store import Store
 from cache.store import ingest as ingest_module
-from cache.store.datafile import DataFile
+from cache.store.datafile import IO, DataFile
 from tests.unit.store.samples import CHUNK, add_blob, digest_of, files_below, part, put_chunks
 
 DATA = os.urandom(5 * CHUNK + 123)
@@ -42,19 +42,31 @@ def test_a_committed_blob_is_read_only(store: Store) -> None:
     assert store.blob_path(add_blob(store, DATA)).stat().st_mode & 0o777 == 0o444
 
 
-@pytest.mark.parametrize("io", ["auto", "buffered"])
-def test_an_aligned_buffer_a_ragged_one_and_an_odd_tail_give_the_same_bytes(root: Path, io: str) -> None:
+@pytest.mark.parametrize("io", ["auto", "direct", "buffered"])
+def test_an_aligned_buffer_a_ragged_one_and_an_odd_tail_give_the_same_bytes(root: Path, io: IO) -> None:
+    if io == "direct" and not has_direct_io(root.parent):
+        pytest.skip("needs a file system with O_DIRECT: point TMPDIR at a disk")
     data = os.urandom((1 << 20) + 777)
+    digest = digest_of(data)
     pages = mmap.mmap(-1, 1 << 20)
     pages[:] = data[: 1 << 20]
-    with Store.open(root, io=io) as store, store.ingest(digest_of(data), size=len(data), chunk_bytes=1 << 20) as ingest:  # type: ignore[arg-type]
+    with Store.open(root, io=io) as store, store.ingest(digest, size=len(data), chunk_bytes=1 << 20) as ingest:
         ingest.write(0, memoryview(pages)[: 512 << 10])
         ingest.write(512 << 10, memoryview(bytearray(b"x") + data)[1:][512 << 10 : (1 << 20) - 5])
         ingest.write((1 << 20) - 5, memoryview(data)[(1 << 20) - 5 :])
         ingest.written(0)
         ingest.written(1)
-        ingest.commit(digest_of(data))
-        assert store.blob_path(digest_of(data)).read_bytes() == data
+        ingest.commit(digest)
+        assert store.blob_path(digest).read_bytes() == data
+
+
+def has_direct_io(folder: Path) -> bool:
+    (folder / "probe").touch()
+    try:
+        os.close(os.open(folder / "probe", os.O_RDWR | os.O_DIRECT))
+    except OSError:
+        return False
+    return True
 
 
 def test_a_later_process_finds_the_chunks_that_were_journaled(root: Path) -> None:

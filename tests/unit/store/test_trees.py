@@ -31,7 +31,7 @@ def corrupt(path: Path) -> None:
 
 
 @given(_trees)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_any_safe_tree_is_published_exactly_and_removed_without_a_trace(files: dict[str, bytes]) -> None:
     try:
         tree = tree_of(files)
