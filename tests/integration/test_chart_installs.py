@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
+import base64
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import yaml
 from api.keys import MODEL
 from api.resources import API_VERSION
 from kube.client import ApiError, Client, Object
-from kube.resources import NODE, POD, SECRET
-from tests.integration.conftest import NODE_CACHES
-from tests.support.chart import NAMESPACE, Manifest, pick, render, resource_of
+from kube.resources import CONFIG_MAP, MUTATING_WEBHOOK, NODE, POD, SECRET
+from tests.integration.conftest import MODELS, NODE_CACHES
+from tests.support.chart import CHART, NAMESPACE, Manifest, helm, render, resource_of
 from tests.support.controlplane import ControlPlane
 from tests.support.installation import apply, ensure_namespace, eventually, remove, service_account_token
 
@@ -191,13 +192,54 @@ async def test_a_mirror_pod_is_never_touched(unanswered: Client) -> None:
     assert await creates(unanswered, pod("mirror", annotations=annotations, nodeName="node-1"), namespace="default")
 
 
-async def test_an_upgrade_keeps_what_the_controller_wrote(cluster: Client, installed: list[Manifest]) -> None:
-    """The certificate, its authority and the webhook's caBundle, as by helm's field manager."""
-    authority = pick(installed, "ConfigMap", "warmset-ca")
-    await cluster.patch(resource_of(authority), "warmset-ca", {"data": {"ca.crt": "pem"}}, namespace=NAMESPACE)
-    await cluster.patch(resource_of(authority), "warmset-ca", authority, namespace=NAMESPACE, kind="apply", force=True)
-    stored = await cluster.get(resource_of(authority), "warmset-ca", namespace=NAMESPACE)
-    assert stored["data"] == {"ca.crt": "pem"}
+# -- helm itself ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def release(cluster: Client, control_plane: ControlPlane) -> AsyncIterator[Callable[..., str]]:
+    """The chart installed by helm; calls helm on that release."""
+
+    def call(verb: str, *arguments: str) -> str:
+        options = [f"--namespace={NAMESPACE}", f"--kubeconfig={control_plane.kubeconfig}"]
+        return helm(verb, "warmset", *arguments, *options)
+
+    await ensure_namespace(cluster, NAMESPACE)
+    call("install", str(CHART))
+    yield call
+    call("uninstall", "--ignore-not-found")
+
+
+async def test_an_upgrade_keeps_what_the_controller_wrote(
+    cluster: Client, control_plane: ControlPlane, release: Callable[..., str]
+) -> None:
+    """Its key, the authority that agents trust, and the webhook's caBundle."""
+    trusted = base64.b64encode(control_plane.ca.read_bytes()).decode()  # any authority will do
+    key = {"data": {"tls.key": "a2V5"}}
+    await cluster.patch(SECRET, "warmset-tls", key, namespace=NAMESPACE)
+    await cluster.patch(CONFIG_MAP, "warmset-ca", {"data": {"ca.crt": "pem"}}, namespace=NAMESPACE)
+    bundle = [{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": trusted}]
+    await cluster.patch(MUTATING_WEBHOOK, "warmset-pods", bundle, kind="json")
+    release("upgrade", str(CHART), "--set=webhook.timeoutSeconds=3,controller.maxHold=10m")
+    webhook = (await cluster.get(MUTATING_WEBHOOK, "warmset-pods"))["webhooks"][0]
+    assert (webhook["timeoutSeconds"], webhook["clientConfig"]["caBundle"]) == (3, trusted)
+    assert (await cluster.get(SECRET, "warmset-tls", namespace=NAMESPACE))["data"] == key["data"]
+    assert (await cluster.get(CONFIG_MAP, "warmset-ca", namespace=NAMESPACE))["data"] == {"ca.crt": "pem"}
+
+
+async def test_the_notes_name_the_next_steps(release: Callable[..., str]) -> None:
+    assert "--serviceaccount=warmset-system:warmset-controller" in release("status")
+
+
+async def test_uninstalling_leaves_the_resources_of_users_and_nothing_else(
+    cluster: Client, release: Callable[..., str]
+) -> None:
+    model = {"apiVersion": API_VERSION, "kind": "Model", "metadata": {"name": "llama"}, "spec": {"source": "s3://a/b"}}
+    await cluster.create(MODELS, model, namespace="default")
+    release("uninstall")
+    assert [m["metadata"]["name"] for m in await cluster.list(MODELS)] == ["llama"]
+    for manifest in render():
+        left = await cluster.list(resource_of(manifest), label_selector="app.kubernetes.io/name=warmset")
+        assert not left, manifest["kind"]
 
 
 @pytest.mark.parametrize("file", ["deployment.yaml", "job.yaml", "model.yaml", "secret-access.yaml", "warmset.yaml"])
