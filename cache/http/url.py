@@ -63,7 +63,11 @@ def parse_url(text: str) -> Url:
 
 def join_url(base: Url, location: str) -> Url:
     """``location`` as seen from ``base`` (RFC 9110 §10.2.2)."""
-    return parse_url(urljoin(base.full, location))
+    try:
+        target = urljoin(base.full, location)
+    except ValueError as error:
+        raise SourceUnavailable("the server named a URL that cannot be read") from error
+    return parse_url(target)
 
 
 def _is_ip6(host: str | None) -> bool:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from api.errors import SourceUnavailable, UnsupportedSource
+from api.errors import UnsupportedSource
 from api.reference import OciReference, Reference
 from api.tree import Tree
 from cache.http.network import network_from_env
+from cache.http.retry import RetryPolicy, with_retries
 from cache.sources.artifact import Artifact, Filter
 from cache.sources.oci.layers import read_layers
 from cache.sources.oci.registry import Repository
 from cache.sources.options import SourceOptions
+
+# Somebody waits for the answer: a person, or a reconcile loop that asks again by itself.
+_PATIENCE = RetryPolicy(attempts=4, first_s=0.2, longest_s=2.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +62,9 @@ def resolve_in(repository: Repository, reference: Reference, *, wanted: Filter) 
     oci = require_oci(reference)
     session = repository.session()
     try:
-        fetched = session.manifest(oci.manifest)
-    except OSError as error:
-        raise SourceUnavailable(f"{repository}: {error}") from error
+        fetched = with_retries(
+            lambda: session.manifest(oci.manifest), policy=_PATIENCE, cancel=threading.Event(), what=str(repository)
+        )
     finally:
         session.close()
     artifact = read_layers(fetched.manifest, wanted=wanted)

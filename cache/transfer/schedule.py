@@ -77,12 +77,9 @@ class Schedule(Generic[T]):
                 share = share or helpable(self._shares)
                 if share is not None:
                     share.streams += 1
-                    return self._shares[share], share, take_run(share, crowded=self._crowded())
+                    return self._shares[share], share, take_run(share, crowded=self._unfinished >= self._workers)
                 self._changed.wait()
             return None
-
-    def _crowded(self) -> bool:
-        return len(self._waiting) + sum(1 for s in self._shares if s.streams or s.missing) >= self._workers
 
     def opened(self, task: T, missing: Iterable[int]) -> Share:
         """A file is open and lacks these chunks."""
