@@ -52,6 +52,16 @@ def pod_specs(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
             yield manifest["metadata"]["name"], manifest["spec"]["template"]["spec"]
 
 
+def containers(spec: Manifest) -> dict[str, Manifest]:
+    """A pod spec's containers by name, those that run before the others too."""
+    return {c["name"]: c for c in [*spec.get("initContainers", []), *spec["containers"]]}
+
+
+def node_containers(manifests: list[Manifest]) -> dict[str, Manifest]:
+    """The containers of the DaemonSet's pods."""
+    return containers(pick(manifests, "DaemonSet", "warmset-node")["spec"]["template"]["spec"])
+
+
 def resource_of(manifest: Manifest) -> Resource:
     """Where an object of the chart lives on the API server."""
     group, _, version = manifest["apiVersion"].rpartition("/")

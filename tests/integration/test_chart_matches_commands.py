@@ -1,0 +1,105 @@
+"""The chart speaks to the commands as they are: options, configuration files, names."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+import controller.config
+import daemonset.config
+from api import keys
+from tests.support.chart import Manifest, containers, node_containers, pick, pod_specs, render
+
+
+@pytest.fixture(scope="module")
+def manifests() -> list[Manifest]:
+    return render()
+
+
+def test_every_option_that_the_chart_passes_is_known_to_its_command(manifests: list[Manifest]) -> None:
+    checked = []
+    for _, spec in pod_specs(manifests):
+        for container in spec["containers"]:
+            if not container["image"].startswith("warmset:"):
+                continue
+            name, *arguments = container["args"]
+            command = importlib.import_module(f"cli.commands.{name}").command
+            known = {option for parameter in command.params for option in parameter.opts}
+            assert {argument.partition("=")[0] for argument in arguments} <= known
+            # Values that only a cluster fills in stand as they are; everything else is parsed.
+            command.make_context(name, list(arguments))
+            checked.append(name)
+    assert sorted(checked) == ["agent", "controller", "csi"]
+
+
+@pytest.mark.parametrize("setting", ["controller.replicas=1", "node.limits.downloadBytesPerSecond=1000000000"])
+def test_the_agent_reads_its_configuration(setting: str, tmp_path: Path) -> None:
+    config = agent_config(render(setting), tmp_path)
+    assert config.root == Path("/var/lib/warmset")
+    assert config.cluster is not None
+    assert config.cluster.broker.url == "https://warmset-controller.warmset-system.svc:9443"
+
+
+def agent_config(manifests: list[Manifest], folder: Path) -> daemonset.config.AgentConfig:
+    file = folder / "agent.yaml"
+    file.write_text(pick(manifests, "ConfigMap", "warmset-node")["data"]["agent.yaml"])
+    return daemonset.config.load(file, options={"node": "node-1"})
+
+
+def controller_config(manifests: list[Manifest], folder: Path) -> controller.config.Config:
+    file = folder / "controller.yaml"
+    text = pick(manifests, "ConfigMap", "warmset-controller")["data"]["controller.yaml"]
+    file.write_text(f"{text}\nnamespace: warmset-system\n")  # in a pod, from its service account
+    return controller.config.load(file)
+
+
+def test_the_controller_reads_its_configuration(tmp_path: Path) -> None:
+    settings = [
+        'sources.hosts=["*.example.com"]',
+        'sources.plainHttp=["r.example.com:5000"]',
+        'controller.maxHold="10m"',
+    ]
+    config = controller_config(render(*settings), tmp_path)
+    assert config.sources.hosts == ("*.example.com",)
+    assert config.sources.plain_http == ("r.example.com:5000",)
+    assert config.max_hold_s == 600
+
+
+def test_values_repeat_the_commands_own_defaults(manifests: list[Manifest], tmp_path: Path) -> None:
+    """Two places that say the same thing must not drift apart."""
+    assert agent_config(manifests, tmp_path).limits == daemonset.config.Limits()
+    own = controller.config.Config(namespace="warmset-system")
+    assert controller_config(manifests, tmp_path) == own
+
+
+def test_both_containers_of_a_node_share_the_agents_socket_and_root(manifests: list[Manifest], tmp_path: Path) -> None:
+    config = agent_config(manifests, tmp_path)
+    arguments = node_containers(manifests)["csi"]["args"]
+    assert f"--agent-socket={config.socket}" in arguments
+    assert f"--root={config.root}" in arguments
+
+
+def test_the_names_that_the_controller_expects_exist(manifests: list[Manifest], tmp_path: Path) -> None:
+    config = controller_config(manifests, tmp_path)
+    pick(manifests, "Service", config.service)
+    pick(manifests, "MutatingWebhookConfiguration", config.webhook_configuration)
+    pick(manifests, "CSIDriver", keys.CSI_DRIVER)
+
+
+def test_the_agents_token_is_for_the_broker(manifests: list[Manifest], tmp_path: Path) -> None:
+    broker = cluster_of(agent_config(manifests, tmp_path)).broker
+    spec = pick(manifests, "DaemonSet", "warmset-node")["spec"]["template"]["spec"]
+    mounts = {m["mountPath"]: m["name"] for m in containers(spec)["agent"]["volumeMounts"]}
+    (volume,) = [v for v in spec["volumes"] if v["name"] == mounts[str(broker.token_file.parent)]]
+    (source,) = volume["projected"]["sources"]
+    assert source["serviceAccountToken"]["audience"] == keys.BROKER_AUDIENCE
+    assert source["serviceAccountToken"]["path"] == broker.token_file.name
+    (volume,) = [v for v in spec["volumes"] if v["name"] == mounts[str(broker.ca_file.parent)]]
+    assert volume["configMap"]["name"] == "warmset-ca"
+
+
+def cluster_of(config: daemonset.config.AgentConfig) -> daemonset.config.Cluster:
+    assert config.cluster is not None
+    return config.cluster
