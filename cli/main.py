@@ -29,6 +29,7 @@ COMMANDS = {
     "wait": "Wait until a WarmSet is warm.",
     "explain": "Say why a pod or a WarmSet is waiting.",
     "agent": "Run the node agent, in a cluster or stand-alone.",
+    "node": "Show what the agent on this machine holds.",
     "csi": "Run the CSI node driver.",
     "controller": "Run the controller.",
 }

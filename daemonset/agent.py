@@ -12,6 +12,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
+from time import monotonic
 from typing import Any, NoReturn
 
 import structlog
@@ -39,6 +40,7 @@ from kube.client import Client
 VERSION = version("warmset")
 LOCK_WAIT_S = 20.0  # the agent before us may still be ending
 STOP_S = 2.0  # for requests that are being answered when the agent is told to end
+POLLED_S = 2.0  # age of the sizes in a status that is polled
 MAX_MODELS = 256  # as many as the custom resource takes
 
 log = structlog.get_logger()
@@ -62,6 +64,7 @@ class Agent:
         self._config = config
         self._store = store
         self._stopping = False
+        self._measured: tuple[float, Usage] | None = None
         self._changed = Changed()
         self._metrics = Metrics()
         ask = BrokerClient(config.cluster.broker) if config.cluster else ConfiguredGrants(config)
@@ -136,7 +139,7 @@ class Agent:
         return ""
 
     async def _agent_status(self) -> AgentStatus:
-        usage = await self._usage()
+        usage = await self._usage(max_age_s=POLLED_S)
         return AgentStatus(
             node=self._config.node,
             version=VERSION,
@@ -148,7 +151,7 @@ class Agent:
         )
 
     async def _node_status(self, cluster: Cluster, link: NodeCacheLink) -> NodeCacheStatus:
-        usage = await self._usage()
+        usage = await self._usage(max_age_s=0.0)
         return NodeCacheStatus(
             node_uid=node_uid_of_token(cluster.broker.token_file) or link.owner_uid,
             cache_id=self._store.cache_id,
@@ -159,8 +162,12 @@ class Agent:
             agent=AgentInfo(address=cluster.advertise, version=VERSION),
         )
 
-    async def _usage(self) -> Usage:
-        return await asyncio.to_thread(self._store.usage)
+    async def _usage(self, *, max_age_s: float) -> Usage:
+        """Measuring walks the cache: whoever polls gets figures that are a moment old."""
+        now = monotonic()
+        if self._measured is None or now - self._measured[0] > max_age_s:
+            self._measured = now, await asyncio.to_thread(self._store.usage)
+        return self._measured[1]
 
 
 @asynccontextmanager

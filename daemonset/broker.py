@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 
 import aiohttp
@@ -16,9 +15,6 @@ from daemonset.desired import Desired
 
 TIMEOUT_S = 10.0
 MAX_ANSWER_BYTES = 1 << 20
-# The replica that answers may not have seen yet the NodeCache that another one wrote.
-REFUSED_TRIES = 3
-REFUSED_PAUSE_S = 1.0
 
 
 class BrokerClient:
@@ -30,16 +26,6 @@ class BrokerClient:
     async def grant(self, desired: Desired) -> Grant:
         """Raises Forbidden, ClusterUnavailable, or the failure that the broker names."""
         request = GrantRequest(model=desired.model, revision=desired.revision)
-        for attempt in range(REFUSED_TRIES):
-            try:
-                return await self._ask(request)
-            except Forbidden:
-                if attempt == REFUSED_TRIES - 1:
-                    raise
-                await asyncio.sleep(REFUSED_PAUSE_S)
-        raise AssertionError("unreachable")
-
-    async def _ask(self, request: GrantRequest) -> Grant:
         try:
             token = self._broker.token_file.read_text().strip()
             tls = ssl.create_default_context(cafile=str(self._broker.ca_file))

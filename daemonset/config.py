@@ -38,8 +38,9 @@ DEFAULT_NAMESPACE = "default"  # of a stand-alone model whose name has none
 class Limits:
     """What an agent may take of its node."""
 
-    pulls: int = 2
-    """Models pulled at the same time; the next wait by priority."""
+    pulls: int = 1
+    """Models pulled at the same time; the next wait by priority. One by default: two revisions that share files must
+    not fetch the same blob at once."""
     workers: int = 4
     """Connections of one pull, each with a thread and a buffer of one chunk."""
     download_bytes_per_second: int | None = None

@@ -82,7 +82,7 @@ class Flight:
     def status(self, now: float) -> NodeModelStatus:
         if self.stalled(now):
             reason, message = "Stalled", f"no bytes for {STALLED_AFTER_S:.0f} s"
-        elif self.progress is None or not self.progress.bytes_done:
+        elif not self.progressed:
             # What made the last attempt fail stays until this one moves: the state must not flap with each retry.
             reason, message = self._trouble, ""
         else:

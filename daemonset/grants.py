@@ -27,6 +27,10 @@ FRESH_S = 300.0  # a namespace taken out of a Model's list is refused for new po
 AGAIN_S = 10.0  # soonest that the same model is asked for again, whoever wants it
 ASK_S = 2.0  # longest a publication waits for the broker before it takes the remembered answer
 PAUSE_S = 30.0  # after the broker did not answer, publications leave it alone for so long
+# A pull believes a refusal only when it is repeated: the broker's replica that answers may not have seen yet the
+# NodeCache that another one wrote.
+REFUSED_TRIES = 3
+REFUSED_PAUSE_S = 1.0
 
 log = structlog.get_logger()
 
@@ -62,13 +66,12 @@ class Grants:
 
     async def for_pull(self, desired: Desired) -> Grant:
         """A new grant, with its credential. Raises Forbidden, ClusterUnavailable or DiskError."""
-        self._asked_at[desired.key] = time.monotonic()
-        grant = await self._ask(desired)
-        bare = msgspec.structs.replace(grant, credential=None)
-        if bare != self._known.get(desired.key):
-            await asyncio.to_thread(self._write, Remembered(key=desired.key, grant=bare))
-            self._known[desired.key] = bare
-        return grant
+        for _ in range(REFUSED_TRIES - 1):
+            try:
+                return await self._ask_and_remember(desired)
+            except Forbidden:
+                await asyncio.sleep(REFUSED_PAUSE_S)
+        return await self._ask_and_remember(desired)
 
     async def allows(self, desired: Desired, *, namespace: str) -> bool:
         """May pods of ``namespace`` mount this model? False where nobody could say so yet."""
@@ -86,13 +89,22 @@ class Grants:
     async def _refresh(self, desired: Desired) -> Grant | None:
         try:
             async with asyncio.timeout(ASK_S):
-                await self.for_pull(desired)
+                await self._ask_and_remember(desired)
         except (Forbidden, NotFound):
             await self.forget(desired.key)
         except (WarmsetError, TimeoutError) as error:
             self._silent_until = time.monotonic() + PAUSE_S
             log.info("grant.not_refreshed", model=desired.model, error=str(error) or "timed out")
         return self._known.get(desired.key)
+
+    async def _ask_and_remember(self, desired: Desired) -> Grant:
+        self._asked_at[desired.key] = time.monotonic()
+        grant = await self._ask(desired)
+        bare = msgspec.structs.replace(grant, credential=None)
+        if bare != self._known.get(desired.key):
+            await asyncio.to_thread(self._write, Remembered(key=desired.key, grant=bare))
+            self._known[desired.key] = bare
+        return grant
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()}.json"

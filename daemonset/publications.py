@@ -122,7 +122,8 @@ class Publications:
             held = self._pulls.held(desired.key)
             if held is not None:
                 try:
-                    return await self._grant(held, request)
+                    # Shielded: a caller that hangs up now must not leave a pin on the disk that we do not know of.
+                    return await asyncio.shield(self._grant(held, request))
                 except NotFound:
                     self._pulls.lost(desired.key)
             status = self._pulls.status(desired.key)

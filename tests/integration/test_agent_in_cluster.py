@@ -126,6 +126,16 @@ class AgentNode:
         status, body = await self.call("POST", "/v1/publications", ask)
         return msgspec.json.decode(body, type=Publication if status == 200 else NodeError)
 
+    def cpu_s(self) -> float:
+        assert self.server
+        fields = Path(f"/proc/{self.server.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime, stime: proc(5)
+
+    def rss_bytes(self) -> int:
+        assert self.server
+        pages = int(Path(f"/proc/{self.server.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
     async def received(self) -> float:
         """Bytes from the registry, by the agent's own metrics."""
         lines = (await self.http("/metrics"))[1].splitlines()
@@ -239,14 +249,19 @@ async def test_what_the_nodecache_asks_for_is_pulled_reported_and_published(node
     assert 'warmset_agent_models{state="Ready"} 1.0' in (await node.http("/metrics"))[1]
 
 
-async def test_an_idle_agent_writes_nothing(node: AgentNode, pushed: Pushed) -> None:
+async def test_an_idle_agent_writes_nothing_and_takes_little(node: AgentNode, pushed: Pushed) -> None:
+    """At rest: under 100 MiB and under 1 % of a core."""
     node.start()
     await node.desire(present(pushed))
     await node.becomes("Ready")
     await asyncio.sleep(1.0)
-    before = (await node.cache()).metadata.resource_version
-    await asyncio.sleep(3.0)
+    before, cpu_s = (await node.cache()).metadata.resource_version, node.cpu_s()
+    await asyncio.sleep(10.0)
     assert (await node.cache()).metadata.resource_version == before
+    cpu_share, rss_bytes = (node.cpu_s() - cpu_s) / 10.0, node.rss_bytes()
+    print(f"agent at rest: {rss_bytes / (1 << 20):.0f} MiB, {100 * cpu_share:.2f} % of a core")
+    assert rss_bytes < 100 << 20
+    assert cpu_share <= 0.01
 
 
 async def test_killed_in_the_middle_it_resumes_and_gets_no_finished_chunk_again(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 import daemonset.grants
-from api.errors import ClusterUnavailable
+from api.errors import ClusterUnavailable, Forbidden
 from cache.store import Store
 from daemonset.grants import Grants
 from tests.unit.daemonset.doubles import SECRET, FakeBroker, wanted
@@ -96,3 +98,17 @@ async def test_a_file_that_cannot_be_read_grants_nothing(store: Store, grants: G
 async def test_a_pull_without_the_broker_fails_with_its_reason(store: Store) -> None:
     with pytest.raises(ClusterUnavailable):
         await Grants(store.root, ask=FakeBroker(away=True).grant).for_pull(LLAMA)
+
+
+async def test_a_pull_believes_a_refusal_only_when_it_is_repeated(
+    grants: Grants, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemonset.grants, "REFUSED_PAUSE_S", 0.05)
+    broker.refuses = True
+    with pytest.raises(Forbidden):
+        await grants.for_pull(LLAMA)
+    assert broker.asked == 3
+    pulling = asyncio.create_task(grants.for_pull(LLAMA))
+    await asyncio.sleep(0.02)
+    broker.refuses = False
+    assert await pulling
