@@ -10,6 +10,7 @@ import pytest
 import controller.config
 import daemonset.config
 from api import keys
+from controller import manager, trust
 from tests.support.chart import Manifest, containers, node_containers, pick, pod_specs, render
 
 
@@ -86,6 +87,15 @@ def test_the_names_that_the_controller_expects_exist(manifests: list[Manifest], 
     pick(manifests, "Service", config.service)
     pick(manifests, "MutatingWebhookConfiguration", config.webhook_configuration)
     pick(manifests, "CSIDriver", keys.CSI_DRIVER)
+    pick(manifests, "ServiceAccount", config.agent_service_account)
+    pick(manifests, "Secret", trust.SECRET_NAME)
+    pick(manifests, "ConfigMap", trust.CA_NAME)
+
+
+def test_in_its_namespace_the_controller_may_write_just_what_it_writes(manifests: list[Manifest]) -> None:
+    rules = pick(manifests, "Role", "warmset-controller")["rules"]
+    named = {rule["resources"][0]: rule["resourceNames"] for rule in rules if "resourceNames" in rule}
+    assert named == {"leases": [manager.LEASE], "secrets": [trust.SECRET_NAME], "configmaps": [trust.CA_NAME]}
 
 
 def test_the_agents_token_is_for_the_broker(manifests: list[Manifest], tmp_path: Path) -> None:
@@ -97,7 +107,7 @@ def test_the_agents_token_is_for_the_broker(manifests: list[Manifest], tmp_path:
     assert source["serviceAccountToken"]["audience"] == keys.BROKER_AUDIENCE
     assert source["serviceAccountToken"]["path"] == broker.token_file.name
     (volume,) = [v for v in spec["volumes"] if v["name"] == mounts[str(broker.ca_file.parent)]]
-    assert volume["configMap"]["name"] == "warmset-ca"
+    assert (volume["configMap"]["name"], broker.ca_file.name) == (trust.CA_NAME, trust.CA_KEY)
 
 
 def cluster_of(config: daemonset.config.AgentConfig) -> daemonset.config.Cluster:
