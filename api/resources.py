@@ -39,9 +39,9 @@ TreeDigest = Annotated[
         description="Digest of the tree: sha256 over its sorted (path, size, sha256) list.",
     ),
 ]
-Bytes = Annotated[int, Meta(ge=0)]
+Bytes = Annotated[int, Meta(ge=0, description="In bytes.")]
 Duration = Annotated[str, Meta(pattern=r"^([0-9]+(s|m|h))+$", description="A duration such as 90s, 30m or 1h30m.")]
-Priority = Annotated[int, Meta(ge=-1000, le=1000)]
+Priority = Annotated[int, Meta(ge=-1000, le=1000, description="Higher pulls first.")]
 
 
 class Wire(Struct, rename="camel", omit_defaults=True, kw_only=True):
@@ -99,6 +99,8 @@ class FileSelection(Wire):
 
 
 class ModelSpec(Wire):
+    """Where a model comes from, and who may have it."""
+
     source: Annotated[
         str,
         Meta(
@@ -115,6 +117,8 @@ class ModelSpec(Wire):
 
 
 class ModelStatus(Wire):
+    """What the source resolved to."""
+
     observed_generation: int = 0
     revision: Revision = ""
     bytes: Bytes = 0
@@ -137,6 +141,8 @@ class Model(Wire):
 
 
 class GroupPlacement(Wire):
+    """Groups of nodes, chosen by the controller."""
+
     count: Annotated[int, Meta(ge=1, le=10000, description="How many groups to keep warm.")]
     size: Annotated[int, Meta(ge=1, le=10000, description="Nodes in a group.")]
     spare: Annotated[int, Meta(ge=0, le=1000, description="Nodes to warm beside those a group needs.")] = 0
@@ -162,15 +168,19 @@ class Placement(Wire):
 
 
 class Retention(Wire):
+    """When the models may leave the nodes again."""
+
     pinned: Annotated[bool, Meta(description="Never evict while this WarmSet exists.")] = False
     ttl_after_last_use: Duration | None = None
 
 
 class WarmSetSpec(Wire):
+    """Which models to hold, and on which nodes."""
+
     models: Annotated[list[ModelName], Meta(min_length=1, max_length=32, description="Which Models to keep warm.")]
     placement: Placement
     retention: Retention | None = None
-    priority: Annotated[Priority, Meta(description="Higher pulls first.")] = 0
+    priority: Priority = 0
     images: Annotated[list[str], Meta(max_length=16, description="Engine images to pull beside the weights.")] = field(
         default_factory=list
     )
@@ -192,6 +202,8 @@ class WarmGroup(Wire):
 
 
 class WarmSetStatus(Wire):
+    """How far it is."""
+
     observed_generation: int = 0
     groups: Annotated[list[WarmGroup], Meta(max_length=64)] = field(default_factory=list)
     groups_left_out: Annotated[int, Meta(ge=0, description="Groups beyond those listed.")] = 0
@@ -235,6 +247,8 @@ class NodeModel(Wire):
 
 
 class NodeCacheSpec(Wire):
+    """What the node should hold; written by the controller alone."""
+
     models: Annotated[list[NodeModel], Meta(max_length=256)] = field(default_factory=list)
 
 
@@ -255,11 +269,15 @@ class NodeModelStatus(Wire):
 
 
 class AgentInfo(Wire):
+    """The agent that wrote this."""
+
     address: Annotated[str, Meta(description="host:port at which the agent serves peers.")] = ""
     version: str = ""
 
 
 class NodeCacheStatus(Wire):
+    """What the node holds; written by its agent alone."""
+
     node_uid: Annotated[str, Meta(description="UID of the Node for which this holds; names are reused.")] = (
         msgspec.field(default="", name="nodeUID")
     )
