@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 from api.resources import GROUP, VERSION
-from kube.client import ApiError, Client
+from kube.client import ApiError, Client, Object
 from kube.resources import LEASE, MUTATING_WEBHOOK, NODE, POD, Resource
 from tests.support.controlplane import HOW_TO_GET, ControlPlane, missing_binaries, start_control_plane
+from tests.support.lws import LEADER_WORKER_SETS, STATEFUL_SETS
 
 MODELS = Resource(GROUP, VERSION, "models", "Model")
 WARM_SETS = Resource(GROUP, VERSION, "warmsets", "WarmSet")
@@ -60,8 +61,9 @@ async def _install_crds(client: Client) -> None:
 
 async def _sweep(client: Client) -> None:
     """Delete what a test can have made; webhooks first, since they would see the rest go."""
-    for resource in (MUTATING_WEBHOOK, POD, WARM_SETS, MODELS, NODE_CACHES, NODE, LEASE):
-        for obj in await client.list(resource):
+    workloads = (LEADER_WORKER_SETS, STATEFUL_SETS)
+    for resource in (MUTATING_WEBHOOK, *workloads, POD, WARM_SETS, MODELS, NODE_CACHES, NODE, LEASE):
+        for obj in await _all(client, resource):
             meta = obj["metadata"]
             if meta.get("namespace") == "kube-system":
                 continue
@@ -76,3 +78,12 @@ async def _sweep(client: Client) -> None:
             except ApiError as error:
                 if error.status != 404:
                     raise
+
+
+async def _all(client: Client, resource: Resource) -> list[Object]:
+    try:
+        return await client.list(resource)
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        return []  # a type that no test has installed

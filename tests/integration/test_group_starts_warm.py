@@ -22,17 +22,20 @@ import pytest
 
 from api import keys
 from api.resources import API_VERSION
+from cache.store.journal import boot_id, chunk_count, parse
+from cache.transfer.engine import CHUNK_BYTES
 from csi.proto import csi_pb2_grpc
 from kube.client import ApiError, Client, Object
 from kube.resources import EVENT, POD
 from tests.integration.conftest import MODELS, NODE_CACHES, WARM_SETS
 from tests.support import lws
 from tests.support.controlplane import ControlPlane
+from tests.support.counting_proxy import CountingProxy
 from tests.support.csi_node import Pod, why_no_mounts
 from tests.support.installation import GPU, Installation, WarmNode, ensure_namespace, eventually
 from tests.support.processes import ROOT
 from tests.support.registry import HOW_TO_GET as HOW_TO_GET_REGISTRY
-from tests.support.registry import Registry, registry_missing, start_registry
+from tests.support.registry import registry_missing, start_registry
 
 pytestmark = [
     pytest.mark.skipif(bool(why_no_mounts()), reason=why_no_mounts() or "mounts work here"),
@@ -53,10 +56,11 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
 
 
 @pytest.fixture
-def registry(tmp_path: Path, stack: AsyncExitStack) -> Registry:
+async def registry(tmp_path: Path, stack: AsyncExitStack) -> CountingProxy:
+    """A real registry behind a proxy that remembers which bytes left it."""
     registry = start_registry(tmp_path / "registry")
     stack.callback(registry.stop)
-    return registry
+    return await stack.enter_async_context(CountingProxy(registry.host).serving())
 
 
 @pytest.fixture
@@ -77,7 +81,7 @@ def files(tmp_path: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 async def installation(
-    cluster: Client, control_plane: ControlPlane, registry: Registry, tmp_path: Path, stack: AsyncExitStack
+    cluster: Client, control_plane: ControlPlane, registry: CountingProxy, tmp_path: Path, stack: AsyncExitStack
 ) -> Installation:
     await lws.install_lws(cluster)
     await ensure_namespace(cluster, NAMESPACE)
@@ -85,10 +89,10 @@ async def installation(
 
 
 @pytest.fixture
-async def model(cluster: Client, installation: Installation, registry: Registry, files: dict[str, bytes]) -> str:
+async def model(cluster: Client, installation: Installation, registry: CountingProxy, files: dict[str, bytes]) -> str:
     """The Model, resolved; returns its revision."""
     source = f"oci://{registry.host}/models/llama:v1"
-    pushed = run_cli("push", str(installation.folder / "model"), source, "--plain-http")
+    pushed = await asyncio.to_thread(run_cli, "push", str(installation.folder / "model"), source, "--plain-http")
     assert pushed.returncode == 0, pushed.stderr
     body = {"apiVersion": API_VERSION, "kind": "Model", "metadata": {"name": MODEL}, "spec": {"source": source}}
     await cluster.create(MODELS, body, namespace=NAMESPACE)
@@ -167,6 +171,7 @@ async def test_an_annotated_group_starts_warm(
     look = Watcher(cluster)
     first = await installation.add_warm_node("node-a")
     second = await installation.add_warm_node("node-b")
+    await installation.add_node("node-0-without-agent")  # a scheduler would like it as much
     first.start_agent()
 
     # A pod that does not ask is untouched.
@@ -238,14 +243,20 @@ async def test_an_annotated_group_starts_warm(
     }
     trees = {(await look.model_on(node))["tree"] for node in ("node-a", "node-b")}
     assert len(trees) == 1
-    shown = run_cli("status", "--namespace", NAMESPACE, "--output", "json", kubeconfig=installation.plane.kubeconfig)
+    shown = await asyncio.to_thread(
+        run_cli, "status", "--namespace", NAMESPACE, "--output", "json", kubeconfig=installation.plane.kubeconfig
+    )
     assert shown.returncode == 0, shown.stderr
     assert "node-a" in shown.stdout
     assert json.loads(shown.stdout)
-    text = run_cli("status", "--namespace", NAMESPACE, kubeconfig=installation.plane.kubeconfig)
+    text = await asyncio.to_thread(
+        run_cli, "status", "--namespace", NAMESPACE, kubeconfig=installation.plane.kubeconfig
+    )
     assert "Ready" in text.stdout
-    reasons = {event["reason"] for event in await cluster.list(EVENT, namespace=NAMESPACE)}
-    assert reasons, "no event tells what happened"
+    said = {e["reason"] for e in await cluster.list(EVENT, namespace=NAMESPACE) if e["regarding"]["name"] == "vllm-0"}
+    assert {"Planned", "Warm"} <= said
+    conditions = {c["type"]: c["status"] for c in placed["node-a"]["status"]["conditions"]}
+    assert conditions[keys.READY_CONDITION] == "True"
 
     # A publish on each node mounts the exact tree read-only; an unpublish leaves nothing.
     for node in (first, second):
@@ -338,3 +349,56 @@ async def test_a_pod_bound_elsewhere_still_gets_its_model_there(
     created = await cluster.create(POD, pod, namespace=NAMESPACE)
     assert "schedulingGates" not in created["spec"]
     await eventually(lambda: look.ready("node-c"), what="node-c warm", within_s=WARM_WITHIN_S)
+
+
+@pytest.mark.timeout(240)
+async def test_an_agent_killed_in_the_middle_of_a_pull_resumes_and_the_group_gets_warm(
+    installation: Installation, model: str, files: dict[str, bytes], cluster: Client, registry: CountingProxy
+) -> None:
+    look = Watcher(cluster)
+    steady = await installation.add_warm_node("node-a")
+    # One connection and a slow link: chunks of 16 MiB are finished one after the other.
+    victim = await installation.add_warm_node("node-b", workers=1, download_bytes_per_second=12 << 20)
+    await create_group(cluster)
+    steady.start_agent()
+    await eventually(lambda: look.ready("node-a"), what="node-a warm", within_s=WARM_WITHIN_S)
+    registry.transfers.clear()
+
+    victim.start_agent()
+
+    async def half_way() -> bool:
+        return sum(t.sent for t in registry.transfers) > SHARD_BYTES
+
+    await eventually(half_way, what="half of the model on node-b")
+    victim.kill_agent()
+    assert all((await look.gates()).values())
+    finished = chunks_on_disk(victim)
+    assert finished, "the agent was killed before it had finished a chunk: nothing would be proven"
+
+    registry.transfers.clear()
+    victim.start_agent()
+    await eventually(lambda: look.ready("node-b"), what="node-b warm", within_s=WARM_WITHIN_S)
+    for digest, start, end in finished:
+        again = [t for t in registry.transfers if t.digest == digest and t.start < end and t.start + t.sent > start]
+        assert not again, f"bytes {start} to {end} of {digest} were on the disk and left the registry again"
+    assert_blobs_verified(victim, files)
+
+    async def released() -> bool:
+        return not any((await look.gates()).values())
+
+    await eventually(released, what="both gates gone", within_s=10)
+
+
+def chunks_on_disk(node: WarmNode) -> list[tuple[str, int, int]]:
+    """(blob, start, end) in bytes of what the store may rely on after the kill: whole blobs and journaled chunks."""
+    blobs = (path for path in (node.csi.cache / "blobs" / "sha256").rglob("*") if path.is_file())
+    found = [(f"sha256:{blob.name}", 0, blob.stat().st_size) for blob in blobs]
+    for ingest in (node.csi.cache / "ingest").iterdir():
+        if not (ingest / "chunks.journal").exists():
+            continue
+        size = (ingest / "data").stat().st_size
+        count = chunk_count(size, chunk_bytes=CHUNK_BYTES)
+        raw = (ingest / "chunks.journal").read_bytes()
+        chunks = parse(raw, boot=boot_id(), chunk_bytes=CHUNK_BYTES, count=count).present
+        found += [(f"sha256:{ingest.name}", c * CHUNK_BYTES, min((c + 1) * CHUNK_BYTES, size)) for c in chunks]
+    return [entry for entry in found if entry[2] > entry[1]]
