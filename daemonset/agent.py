@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from time import monotonic
 from typing import Any, NoReturn
@@ -25,7 +25,6 @@ from cache.store import Store, Usage
 from daemonset import http, socket_api
 from daemonset.broker import BrokerClient
 from daemonset.changed import Changed
-from daemonset.cluster import NodeCacheLink, node_uid_of_token
 from daemonset.config import AgentConfig, Cluster
 from daemonset.desired import from_config
 from daemonset.fetch import fetcher
@@ -33,15 +32,15 @@ from daemonset.grants import Grants
 from daemonset.metrics import Metrics
 from daemonset.publications import Publications
 from daemonset.pulls import Fetch, Pulls
-from daemonset.report import Reporter
 from daemonset.standalone import ConfiguredGrants
-from kube.client import Client
 
 VERSION = version("warmset")
 LOCK_WAIT_S = 20.0  # the agent before us may still be ending
 STOP_S = 2.0  # for requests that are being answered when the agent is told to end
 POLLED_S = 2.0  # age of the sizes in a status that is polled
 MAX_MODELS = 256  # as many as the custom resource takes
+
+Jobs = dict[str, Coroutine[Any, Any, NoReturn]]
 
 log = structlog.get_logger()
 
@@ -82,36 +81,33 @@ class Agent:
 
     async def run(self, stop: asyncio.Event) -> None:
         async with AsyncExitStack() as stack:
-            client = None
-            if self._config.cluster:
-                client = await Client.connect(kubeconfig=self._config.cluster.kubeconfig)
-                await stack.enter_async_context(client)
+            jobs = {"pulls": self._pulls.run()}
+            if self._config.cluster is None:
+                self._pulls.set_desired(from_config(self._config.models))
+            else:
+                jobs |= await stack.enter_async_context(self._joined(self._config.cluster))
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             async with self._servers():
-                jobs = [tasks.create_task(_guarded(name, job), name=name) for name, job in self._jobs(client).items()]
+                running = [tasks.create_task(_guarded(name, job), name=name) for name, job in jobs.items()]
                 log.info("agent.started", node=self._config.node, version=VERSION, root=str(self._store.root))
                 await stop.wait()
                 self._stopping = True
                 log.info("agent.stopping")
-                for job in jobs:
-                    job.cancel()
+                for task in running:
+                    task.cancel()
         log.info("agent.stopped")
 
-    def _jobs(self, client: Client | None) -> dict[str, Coroutine[Any, Any, NoReturn]]:
-        jobs = {"pulls": self._pulls.run()}
-        if client is None or self._config.cluster is None:
-            self._pulls.set_desired(from_config(self._config.models))
-            return jobs
-        reporter: Reporter
-        link = NodeCacheLink(
-            client,
+    def _joined(self, cluster: Cluster) -> AbstractAsyncContextManager[Jobs]:
+        # Imported here because a stand-alone agent need not pay for the library: a second and 20 MiB.
+        from daemonset.cluster import joined
+
+        return joined(
+            cluster,
             node=self._config.node,
+            status=self._node_status,
             on_desired=self._pulls.set_desired,
-            on_new=lambda: reporter.forget(),
+            changed=self._changed,
         )
-        cluster = self._config.cluster
-        reporter = Reporter(current=lambda: self._node_status(cluster, link), write=link.write, changed=self._changed)
-        return jobs | {"nodecache": link.run(), "report": reporter.run()}
 
     @asynccontextmanager
     async def _servers(self) -> AsyncIterator[None]:
@@ -150,16 +146,15 @@ class Agent:
             publications=await self._publications.all(),
         )
 
-    async def _node_status(self, cluster: Cluster, link: NodeCacheLink) -> NodeCacheStatus:
+    async def _node_status(self) -> NodeCacheStatus:
         usage = await self._usage(max_age_s=0.0)
         return NodeCacheStatus(
-            node_uid=node_uid_of_token(cluster.broker.token_file) or link.owner_uid,
             cache_id=self._store.cache_id,
             capacity=usage.capacity,
             used=usage.used,
             reserved=usage.reserved,
             models=self._pulls.statuses()[:MAX_MODELS],
-            agent=AgentInfo(address=cluster.advertise, version=VERSION),
+            agent=AgentInfo(address=self._config.cluster.advertise if self._config.cluster else "", version=VERSION),
         )
 
     async def _usage(self, *, max_age_s: float) -> Usage:

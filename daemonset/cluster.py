@@ -7,7 +7,8 @@ empty, nothing that the node holds is touched.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,7 +17,10 @@ import structlog
 
 from api.errors import ClusterUnavailable
 from api.resources import GROUP, VERSION, NodeCache, NodeCacheStatus
+from daemonset.changed import Changed
+from daemonset.config import Cluster
 from daemonset.desired import Desired, from_node_cache
+from daemonset.report import Reporter
 from kube.client import ApiError, Client, Object
 from kube.reflector import Key, Reflector
 from kube.resources import Resource
@@ -82,6 +86,30 @@ class NodeCacheLink:
             self._uid = cache.metadata.uid
             self._on_new()
         self._on_desired(from_node_cache(cache.spec))
+
+
+@asynccontextmanager
+async def joined(
+    cluster: Cluster,
+    *,
+    node: str,
+    status: Callable[[], Awaitable[NodeCacheStatus]],
+    on_desired: Callable[[tuple[Desired, ...]], None],
+    changed: Changed,
+) -> AsyncIterator[dict[str, Coroutine[Any, Any, NoReturn]]]:
+    """The jobs that keep the node in the cluster. ``status`` makes what to report, but for the node's UID.
+
+    Raises ClusterUnavailable where there is nothing to connect with; an API server that is away is waited for.
+    """
+    async with await Client.connect(kubeconfig=cluster.kubeconfig) as client:
+
+        async def current() -> NodeCacheStatus:
+            node_uid = node_uid_of_token(cluster.broker.token_file) or link.owner_uid
+            return msgspec.structs.replace(await status(), node_uid=node_uid)
+
+        reporter = Reporter(current=current, write=lambda wanted: link.write(wanted), changed=changed)
+        link = NodeCacheLink(client, node=node, on_desired=on_desired, on_new=reporter.forget)
+        yield {"nodecache": link.run(), "report": reporter.run()}
 
 
 def node_uid_of_token(token_file: Path) -> str:

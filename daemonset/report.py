@@ -7,6 +7,7 @@ under ten writes a second.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -49,10 +50,12 @@ class Reporter:
         self._changed = changed
         self._written: NodeCacheStatus | None = None
         self._written_at = 0.0
+        self._new = asyncio.Event()
 
     def forget(self) -> None:
-        """What we wrote is gone (the object was made anew): write the whole again."""
+        """The object was made, perhaps in place of another: write the whole, now."""
         self._written = None
+        self._new.set()
         self._changed.set()
 
     async def run(self) -> NoReturn:
@@ -66,8 +69,11 @@ class Reporter:
                 failures += 1
                 wait_s = min(RETRY_S[1], RETRY_S[0] * 2 ** min(failures - 1, 16)) * random.uniform(0.5, 1)  # noqa: S311
                 log.warning("status.not_written", error=str(error), retry_in_s=round(wait_s, 1))
-                # Changes meanwhile do not hasten the next try: the server may be in trouble because of many such.
-                await asyncio.sleep(wait_s)
+                # Changes of ours do not hasten the next try: the server may be in trouble because of many such.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait_s):
+                        await self._new.wait()
+                self._new.clear()
                 continue
             # Jitter spreads the idle writes of nodes that were started together.
             await self._changed.wait(seen, timeout_s=wait_s * random.uniform(1.0, 1.1))  # noqa: S311

@@ -102,3 +102,14 @@ async def test_a_failed_write_is_tried_again_with_the_newest_status(monkeypatch:
     desk = Desk(failing=3)
     await running(desk, lambda _: None)
     assert len(desk.written) == 1
+
+
+async def test_an_object_that_appears_ends_the_pause_after_failed_writes() -> None:
+    desk = Desk(failing=1)
+    reporter = Reporter(current=desk.current, write=desk.write, changed=desk.changed)
+    loop = asyncio.create_task(reporter.run())
+    await eventually(lambda: desk.failing == 0)
+    reporter.forget()
+    await eventually(lambda: desk.written, within_s=0.4)
+    loop.cancel()
+    await asyncio.wait([loop])
