@@ -1,0 +1,111 @@
+"""What others push is pulled, and what we push others pull: the oras Python client, and skopeo where installed."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from api.reference import parse_reference
+from cache.pull import pull
+from cache.push import push
+from cache.sources import SourceOptions
+from cache.store import Store
+from tests.support.registry import HOW_TO_GET, Registry, registry_missing, start_registry
+
+pytestmark = pytest.mark.skipif(registry_missing(), reason=HOW_TO_GET)
+
+FILES = {
+    "model.safetensors": random.Random(3).randbytes(70 << 20),  # longer than one part of an upload
+    "config.json": b"{}",
+    "tokenizer.json": b"[1, 2]",
+}
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    running = start_registry(tmp_path_factory.mktemp("registry"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    for name, content in FILES.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def oras(script: str, *arguments: str, folder: Path) -> None:
+    """Run the oras client in a process of its own: it leaves connections open."""
+    code = f"import sys, oras.client; client = oras.client.OrasClient(insecure=True)\n{script}"
+    subprocess.run([sys.executable, "-c", code, *arguments], cwd=folder, check=True, timeout=120, capture_output=True)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def options(registry: Registry) -> SourceOptions:
+    return SourceOptions(plain_http=frozenset({registry.host}))
+
+
+def test_what_oras_pushes_is_pulled(registry: Registry, model: Path, tmp_path: Path) -> None:
+    name = f"{registry.host}/interop/by-oras:v1"
+    oras("client.push(sys.argv[1], files=sys.argv[2:])", name, *FILES, folder=model)
+    with Store.open(tmp_path / "store") as store:
+        pulled = pull(store, parse_reference(f"oci://{name}"), options=options(registry))
+        assert contents(pulled.path) == FILES
+
+
+def test_oras_pulls_what_is_pushed(registry: Registry, model: Path, tmp_path: Path) -> None:
+    name = f"{registry.host}/interop/by-warmset:v1"
+    push(model, parse_reference(f"oci://{name}"), options=options(registry))
+    oras("client.pull(sys.argv[1], outdir=sys.argv[2])", name, str(tmp_path / "out"), folder=tmp_path)
+    assert contents(tmp_path / "out") == FILES
+
+
+@pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo not found: apt-get install skopeo")
+def test_skopeo_copies_what_is_pushed(registry: Registry, model: Path, tmp_path: Path) -> None:
+    name = f"{registry.host}/interop/copied:v1"
+    pushed = push(model, parse_reference(f"oci://{name}"), options=options(registry))
+    copied = f"{registry.host}/interop/copy:v1"
+    subprocess.run(
+        ["skopeo", "copy", "--src-tls-verify=false", "--dest-tls-verify=false", "--preserve-digests",
+         f"docker://{name}", f"docker://{copied}"],
+        check=True, timeout=120, capture_output=True,
+    )  # fmt: skip
+    with Store.open(tmp_path / "store") as store:
+        pulled = pull(store, parse_reference(f"oci://{copied}"), options=options(registry))
+    assert pulled.revision == pushed.revision
+    assert pulled.tree == pushed.tree
+
+
+def test_the_manifest_is_a_modelpack_artifact(registry: Registry, model: Path) -> None:
+    import urllib.request
+
+    push(model, parse_reference(f"oci://{registry.host}/interop/spec:v1"), options=options(registry))
+    request = urllib.request.Request(
+        f"http://{registry.host}/v2/interop/spec/manifests/v1",
+        headers={"Accept": "application/vnd.oci.image.manifest.v1+json"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as response:
+        manifest = json.load(response)
+    assert manifest["artifactType"] == "application/vnd.cncf.model.manifest.v1+json"
+    assert manifest["config"]["mediaType"] == "application/vnd.cncf.model.config.v1+json"
+    kinds = {layer["annotations"]["org.cncf.model.filepath"]: layer["mediaType"] for layer in manifest["layers"]}
+    assert kinds["model.safetensors"] == "application/vnd.cncf.model.weight.v1.raw"
+    assert kinds["config.json"] == "application/vnd.cncf.model.weight.config.v1.raw"
+    with urllib.request.urlopen(
+        f"http://{registry.host}/v2/interop/spec/blobs/{manifest['config']['digest']}", timeout=10
+    ) as response:
+        config = json.load(response)
+    assert config["modelfs"] == {"type": "layers", "diffIds": [layer["digest"] for layer in manifest["layers"]]}
+    assert config["config"] == {"format": "safetensors"}
