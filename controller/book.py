@@ -93,5 +93,5 @@ class GroupBook:
 
     def reserved(self, node: str, *, besides: str) -> Resources:
         """What the plans of all other groups will take of the node."""
-        groups = (group for group in self._by_node.get(node, ()) if group != besides)
-        return add(self._plans[group].reserved.get(node, {}) for group in groups)
+        groups = [group for group in self._by_node.get(node, ()) if group != besides]
+        return add(self._plans[group].reserved.get(node, {}) for group in groups) if groups else {}

@@ -31,7 +31,8 @@ class Sources(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     schemes: tuple[str, ...] = ("oci", "hf", "s3", "gs", "az", "https")
     hosts: tuple[str, ...] = ("*",)
-    """Globs over the host (with its port, where a reference has one)."""
+    """Globs over what stands after ``://``: the host (with its port, where a reference has one), or for hf the
+    organisation, for object stores the bucket."""
     plain_http: tuple[str, ...] = ()
     """Hosts (as in a reference) that have no TLS."""
 

@@ -97,6 +97,11 @@ def decide(facts: GroupFacts, *, now: datetime) -> Decision:
     return Decision("Warming", progress, plan=chosen)
 
 
+def suffices(facts: GroupFacts) -> bool:
+    """Whether a plan can be made of the nodes of ``facts`` alone."""
+    return plan(_demand(facts), candidates(facts.nodes, held=facts.held)).fits
+
+
 def adopt(facts: GroupFacts) -> Plan:
     """The plan that NodeCaches still hold for the group, with what its pods take on each node: after a restart,
     every group's plan is known before any group is planned anew."""

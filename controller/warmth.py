@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from api import keys
 from api.resources import NodeCache, NodeModelStatus
@@ -17,6 +18,12 @@ from controller.nodes import NodeView
 # Failures of one node's disk, which another node need not share. Any other failure is the source's and would
 # only follow the group from node to node.
 NODE_FAILURES = frozenset({"InsufficientCache", "DiskError", "CacheVolumeLost", "StoreLocked", "Stalled"})
+
+
+@lru_cache(maxsize=4096)  # asked for every node of every plan
+def _hash(model: str) -> str:
+    namespace, _, name = model.partition("/")
+    return keys.model_key(namespace, name)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -30,8 +37,7 @@ class Wanted:
 
     @property
     def hash(self) -> str:
-        namespace, _, name = self.model.partition("/")
-        return keys.model_key(namespace, name)
+        return _hash(self.model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +80,8 @@ def has_agent(cache: NodeCache | None, node: NodeView | None) -> bool:
 
 def warmth(node_name: str, *, node: NodeView | None, cache: NodeCache | None, wanted: Sequence[Wanted]) -> Warmth:
     known = has_agent(cache, node)
-    said = {(s.model, s.revision): s for s in cache.status.models} if known and cache is not None else {}
-    states = tuple(said.get((w.hash, w.revision)) for w in wanted)
+    said = cache.status.models if known and cache is not None else []
+    states = tuple(next((s for s in said if s.model == w.hash and s.revision == w.revision), None) for w in wanted)
     return Warmth(
         node=node_name,
         has_agent=known,

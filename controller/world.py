@@ -38,12 +38,17 @@ class World:
         self.pods: dict[Key, Pod] = {}  # ours: with our gate, label or volume
         self._used: dict[str, Resources] = {}  # by node: requests of all its pods that still run
         self._ours_on: dict[str, set[Key]] = {}
+        self._free: dict[str, Resources] = {}  # worked out when asked for; every plan asks for every node
 
     def used(self, node_name: str) -> Resources:
         return self._used.get(node_name, {})
 
-    def free(self, view: NodeView) -> dict[str, int]:
-        return subtract(view.allocatable, self.used(view.name))
+    def free(self, view: NodeView) -> Resources:
+        """What the node can still take beside the pods that run on it."""
+        known = self._free.get(view.name)
+        if known is None:
+            known = self._free[view.name] = subtract(view.allocatable, self.used(view.name))
+        return known
 
     def pods_on(self, node_name: str) -> Iterable[Pod]:
         """Ours that are bound to the node and not ended."""
@@ -54,6 +59,7 @@ class World:
     def on_node(self, key: Key, new: dict[str, Any] | None) -> bool:
         """Whether anything has changed that a plan depends on; heartbeats change nothing."""
         before = self.nodes.pop(key[1], None)
+        self._free.pop(key[1], None)
         if new is not None:
             self.nodes[key[1]] = nodes.view(new)
         return self.nodes.get(key[1]) != before
@@ -77,6 +83,7 @@ class World:
         for pod, combine in ((old, subtract), (new, _plus)):
             if pod is not None and node(pod):
                 self._used[node(pod)] = combine(self.used(node(pod)), _requests(pod))
+                self._free.pop(node(pod), None)
         known = self.pods.pop(key, None)
         if known is not None and node(known):
             self._ours_on[node(known)].discard(key)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import structlog
 
 from controller.book import Enrolment
-from controller.decide import Decision, GroupFacts, decide
+from controller.decide import Decision, GroupFacts, decide, suffices
 from controller.durations import parse_time
 from controller.facts import group_facts
 from controller.made import warm_set_name
@@ -26,7 +26,7 @@ log = structlog.get_logger()
 async def reconcile(context: Context, work: Work) -> float | None:
     group, now = work.name, datetime.now(UTC)
     enrolment = context.book.enrolment(group)
-    facts = group_facts(context.world, context.book, group, max_hold_s=context.config.max_hold_s)
+    facts = _look(context, group)
     if facts is None or enrolment is None:
         _touch(context, group, context.book.set_plan(group, None), enrolment)
         context.reports.pop(group, None)
@@ -45,6 +45,16 @@ async def reconcile(context: Context, work: Work) -> float | None:
         return None
     left_s = (facts.expires - now).total_seconds() if facts.expires else RESYNC_S
     return max(0.05, min(RESYNC_S, left_s))
+
+
+def _look(context: Context, group: str) -> GroupFacts | None:
+    """At the group's own nodes where they suffice, which is nearly always; else at all."""
+    world, book, max_hold_s = context.world, context.book, context.config.max_hold_s
+    if book.plan(group).nodes:
+        facts = group_facts(world, book, group, max_hold_s=max_hold_s, only_held=True)
+        if facts is None or suffices(facts):
+            return facts
+    return group_facts(world, book, group, max_hold_s=max_hold_s)
 
 
 async def _let_go(context: Context, facts: GroupFacts, decision: Decision, *, now: datetime) -> None:
