@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from cache.pull import pull
 from cache.push import push
 from cache.sources import SourceOptions
 from cache.store import Store
+from cache.transfer.progress import Progress
+from tests.support.fake_proxy import FakeProxy
 from tests.support.registry import HOW_TO_GET, Registry, registry_missing, start_registry
 
 pytestmark = pytest.mark.skipif(registry_missing(), reason=HOW_TO_GET)
@@ -89,8 +92,6 @@ def test_skopeo_copies_what_is_pushed(registry: Registry, model: Path, tmp_path:
 
 
 def test_the_manifest_is_a_modelpack_artifact(registry: Registry, model: Path) -> None:
-    import urllib.request
-
     push(model, parse_reference(f"oci://{registry.host}/interop/spec:v1"), options=options(registry))
     request = urllib.request.Request(
         f"http://{registry.host}/v2/interop/spec/manifests/v1",
@@ -109,3 +110,22 @@ def test_the_manifest_is_a_modelpack_artifact(registry: Registry, model: Path) -
         config = json.load(response)
     assert config["modelfs"] == {"type": "layers", "diffIds": [layer["digest"] for layer in manifest["layers"]]}
     assert config["config"] == {"format": "safetensors"}
+
+
+def test_an_upload_that_breaks_goes_on_in_its_middle(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cache.sources.oci.upload.PART_BYTES", 1 << 20)
+    (tmp_path / "model").mkdir()
+    content = random.Random(4).randbytes((5 << 20) + 77)
+    (tmp_path / "model" / "model.bin").write_bytes(content)
+    with FakeProxy(upstream=registry.host, cut_at=(1_500_000, 4_000_000)) as relay:
+        reference = parse_reference(f"oci://{relay.host}/interop/broken:v1")
+        trusting = SourceOptions(plain_http=frozenset({relay.host}))
+        told: list[Progress] = []
+        pushed = push(tmp_path / "model", reference, options=trusting, on_progress=told.append)
+        assert told[-1].bytes_done == told[-1].bytes_total
+        with Store.open(tmp_path / "store") as store:
+            pulled = pull(store, reference, options=trusting)
+            assert contents(pulled.path) == {"model.bin": content}
+    assert pulled.revision == pushed.revision

@@ -15,8 +15,11 @@ from urllib.parse import urlsplit
 class FakeProxy:
     """Use as a context manager. ``asked`` are the request lines it saw, ``carried`` the bytes towards clients."""
 
-    def __init__(self, *, upstream: str = "") -> None:
+    def __init__(self, *, upstream: str = "", cut_at: tuple[int, ...] = ()) -> None:
+        """``cut_at``: after so many bytes from clients in all, the connection that carried the last one is cut."""
         self._upstream = upstream
+        self._cut_at = list(cut_at)
+        self._uploaded = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.host = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self.asked: list[str] = []
@@ -92,10 +95,15 @@ class FakeProxy:
     def _pump(self, source: socket.socket, sink: socket.socket, count: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(1 << 18):
-                if count:
-                    with self._lock:
-                        self.carried += len(data)
+                with self._lock:
+                    self.carried += len(data) if count else 0
+                    self._uploaded += 0 if count else len(data)
+                    cut = not count and bool(self._cut_at) and self._uploaded >= self._cut_at[0]
+                    if cut:
+                        self._cut_at.pop(0)
                 sink.sendall(data)
+                if cut:
+                    break
         for sock in (source, sink):
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
