@@ -21,7 +21,8 @@ from cache.store import Pin, Store
 from daemonset.changed import Changed
 from daemonset.desired import Desired
 from daemonset.grants import Grants
-from daemonset.pulls import Held, Pulls
+from daemonset.holding import Held
+from daemonset.pulls import Pulls
 
 _ID = re.compile(r"[0-9a-f]{64}")
 _MODEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?/[a-z0-9]([-a-z0-9.]*[a-z0-9])?")

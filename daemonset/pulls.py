@@ -11,28 +11,26 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn, Protocol
 
 import structlog
 
 from api.broker import Grant
-from api.digest import Digest
 from api.errors import DigestMismatch, InUse, WarmsetError
 from api.resources import NodeModelStatus
 from cache.pull import Pulled
 from cache.store import PullRecord, Store
 from cache.transfer.progress import Progress
 from daemonset.changed import Changed
-from daemonset.desired import Desired, from_key
+from daemonset.desired import Desired
 from daemonset.flight import Flight, in_thread
 from daemonset.grants import Grants
+from daemonset.holding import Held, Trouble, give_up, held_by, status_of_held, status_of_waiting
 from daemonset.metrics import Metrics
 from daemonset.schedule import Snapshot, plan, retry_delay_s
 
 TICK_S = 1.0  # how soon a stalled pull shows, and how fine the byte counters are; only while a pull is under way
-MESSAGE_CHARS = 1024  # as the custom resource allows
 
 log = structlog.get_logger()
 
@@ -41,29 +39,6 @@ class Fetch(Protocol):
     """Brings what a grant names into the store; runs in a thread. Raises WarmsetError, also when cancelled."""
 
     def __call__(self, grant: Grant, *, on_progress: Callable[[Progress], None], cancel: threading.Event) -> Pulled: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """A model that is here: verified, complete and durable."""
-
-    desired: Desired
-    tree: Digest
-    revision: str
-    size: int
-    bytes_origin: int = 0
-    bytes_peers: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
-    """Why the last attempt failed, and when the next one is due (monotonic seconds)."""
-
-    error: WarmsetError
-    attempts: int
-    retry_at: float
-    bytes_origin: int
-    bytes_peers: int
 
 
 class Pulls:
@@ -79,7 +54,7 @@ class Pulls:
         self._changed = changed
         self._metrics = metrics
         self._desired: dict[str, Desired] = {}
-        self._held = _held_by(store)
+        self._held = held_by(store)
         self._flights: dict[str, Flight] = {}
         self._trouble: dict[str, Trouble] = {}
         self._in_use: set[str] = set()
@@ -123,16 +98,23 @@ class Pulls:
         """None for what is neither desired nor held."""
         held, flight, desired = self._held.get(key), self._flights.get(key), self._desired.get(key)
         if held is not None:
-            return self._status_of_held(held, going=desired is not None and desired.absent)
+            going = desired is not None and desired.absent
+            return status_of_held(held, why_it_stays=self._why_it_stays(key) if going else None)
         if flight is not None:
             return flight.status(time.monotonic())
         if desired is None or desired.absent:
             return None
-        return _status_of_waiting(desired, self._trouble.get(key))
+        return status_of_waiting(desired, self._trouble.get(key))
 
     def statuses(self) -> list[NodeModelStatus]:
         keys = self._desired | self._flights | self._held  # as an ordered set: the order of the list, then the rest
         return [status for key in keys if (status := self.status(key)) is not None]
+
+    def _why_it_stays(self, key: str) -> tuple[str, str]:
+        """Reason and message of a model that is to go."""
+        if not self._may_remove:
+            return "MountsUnknown", "the CSI driver has not told yet what is mounted"
+        return ("InUse", "a pod still has it mounted") if key in self._in_use else ("", "")
 
     # -- the loop --------------------------------------------------------------------------------------------
 
@@ -254,7 +236,7 @@ class Pulls:
     async def _remove(self, key: str) -> None:
         held = self._held[key]
         try:
-            freed = await asyncio.to_thread(_give_up, self._store, key, held.tree)
+            freed = await asyncio.to_thread(give_up, self._store, key, held.tree)
         except InUse:
             self._in_use.add(key)
         except WarmsetError as error:
@@ -266,56 +248,3 @@ class Pulls:
             await self._grants.forget(key)
             log.info("tree.removed", key=key, tree=str(held.tree), bytes_freed=freed)
         self._changed.set()
-
-    def _status_of_held(self, held: Held, *, going: bool) -> NodeModelStatus:
-        reason = message = ""
-        if going and not self._may_remove:
-            reason, message = "MountsUnknown", "the CSI driver has not told yet what is mounted"
-        elif going and held.desired.key in self._in_use:
-            reason, message = "InUse", "a pod still has it mounted"
-        return NodeModelStatus(
-            model=held.desired.model,
-            revision=held.revision,
-            state="Evicting" if going else "Ready",
-            tree=str(held.tree),
-            bytes_done=held.size,
-            bytes_total=held.size,
-            bytes_origin=held.bytes_origin,
-            bytes_peers=held.bytes_peers,
-            reason=reason,
-            message=message,
-        )
-
-
-def _status_of_waiting(desired: Desired, trouble: Trouble | None) -> NodeModelStatus:
-    """Queued for a slot or for the next try; Failed when a retry alone does not help."""
-    if trouble is None:
-        return NodeModelStatus(model=desired.model, revision=desired.revision, state="Queued")
-    return NodeModelStatus(
-        model=desired.model,
-        revision=desired.revision,
-        state="Queued" if trouble.error.retryable else "Failed",
-        bytes_origin=trouble.bytes_origin,
-        bytes_peers=trouble.bytes_peers,
-        reason=trouble.error.reason,
-        message=trouble.error.message[:MESSAGE_CHARS],
-    )
-
-
-def _held_by(store: Store) -> dict[str, Held]:
-    """What the store's records name and its trees really hold, in the form of what was desired then."""
-    found = {}
-    for record in store.pull_records():
-        desired = from_key(record.key)
-        tree = store.tree(record.tree) if desired else None
-        if desired and tree:
-            found[record.key] = Held(desired=desired, tree=record.tree, revision=record.revision, size=tree.size)
-    return found
-
-
-def _give_up(store: Store, key: str, tree: Digest) -> int:
-    """Remove the record, and the tree unless another record names it. Returns bytes freed. Raises InUse."""
-    shared = any(record.tree == tree and record.key != key for record in store.pull_records())
-    freed = 0 if shared else store.remove_tree(tree)
-    store.forget(key)
-    return freed
