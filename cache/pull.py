@@ -11,21 +11,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from api.digest import Digest
 from api.reference import OciReference, Reference
 from api.tree import Tree
 from cache.http.network import network_from_env
-from cache.sources.artifact import Artifact, Filter
+from cache.sources.artifact import Filter
 from cache.sources.oci.registry import Repository
 from cache.sources.options import SourceOptions
 from cache.sources.resolve import Resolved, require_oci, resolve_in
 from cache.store.records import PullRecord
 from cache.store.store import Store
-from cache.transfer.engine import Settings, transfer
-from cache.transfer.file import WantedFile
-from cache.transfer.plan import plan
-from cache.transfer.progress import Meter, Progress
-from cache.unpack import WantedArchive
+from cache.transfer.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +60,28 @@ def pull(
         repository = Repository(oci, options=options, network=network_from_env())
         resolved = resolve_in(repository, oci, wanted=wanted)
         source = _source(resolved.reference, wanted)
-        pulled = _present(store, resolved, source=source) or _fetch(
-            store,
-            resolved,
-            wanted=wanted,
-            repository=repository,
-            source=source,
-            settings=Settings(workers=workers, limit_bps=limit_bps),
-            on_progress=on_progress,
-            cancel=cancel or threading.Event(),
-        )
+        pulled = _present(store, resolved, source=source)
+        if pulled is None:
+            from cache.fetch import fetch  # the engine: a warm hit does without it, and without its import
+
+            fetched = fetch(
+                store,
+                resolved.artifact,
+                wanted=wanted,
+                open_session=repository.session,
+                workers=workers,
+                limit_bps=limit_bps,
+                on_progress=on_progress,
+                cancel=cancel or threading.Event(),
+            )
+            pulled = Pulled(
+                resolved.revision,
+                fetched.tree,
+                store.tree_path(fetched.tree.digest),
+                bytes_origin=fetched.bytes_origin,
+                bytes_reused=fetched.bytes_reused,
+                source=source,
+            )
     if key is not None:
         store.record_pull(PullRecord(key=key, revision=pulled.revision, tree=pulled.tree.digest, source=pulled.source))
     return pulled
@@ -108,44 +115,3 @@ def _present(store: Store, resolved: Resolved, *, source: str) -> Pulled | None:
 
 def _warm(store: Store, tree: Tree, *, revision: str, source: str) -> Pulled:
     return Pulled(revision, tree, store.tree_path(tree.digest), bytes_origin=0, bytes_reused=tree.size, source=source)
-
-
-def _fetch(
-    store: Store,
-    resolved: Resolved,
-    *,
-    wanted: Filter,
-    repository: Repository,
-    source: str,
-    settings: Settings,
-    on_progress: Callable[[Progress], None] | None,
-    cancel: threading.Event,
-) -> Pulled:
-    artifact = resolved.artifact
-    blobs = {file.digest: file.size for file in artifact.files}
-    missing = _missing(store, artifact)
-    meter = Meter(bytes_total=artifact.size, files_total=len(blobs) + len(artifact.archives))
-    reused = sum(blobs.values()) - sum(file.size for file in missing)
-    meter.reused(reused)
-    meter.finished(len(blobs) - len(missing))
-    archives = [WantedArchive(archive, store, wanted) for archive in artifact.archives]
-    # An archive's files are known only once it is unpacked; together they are no larger than it is.
-    with store.claim({**blobs, **{archive.digest: archive.size for archive in artifact.archives}}):
-        transfer(
-            [*archives, *plan(missing)],
-            store=store,
-            open_session=repository.session,
-            settings=settings,
-            meter=meter,
-            cancel=cancel,
-            on_progress=on_progress,
-        )
-        tree = Tree.of([*artifact.files, *(file for archive in archives for file in archive.files)])
-        path = store.publish_tree(tree)
-    origin = meter.snapshot().bytes_origin
-    return Pulled(resolved.revision, tree, path, bytes_origin=origin, bytes_reused=reused, source=source)
-
-
-def _missing(store: Store, artifact: Artifact) -> list[WantedFile]:
-    blobs: dict[Digest, int] = {file.digest: file.size for file in artifact.files}
-    return [WantedFile(digest, size) for digest, size in blobs.items() if not store.has_blob(digest, size)]

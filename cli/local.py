@@ -6,14 +6,16 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from api.digest import Digest
 from api.errors import InvalidRequest, NotFound, StoreLocked
 from api.reference import OciReference, parse_reference
-from cache.store.store import Store
+
+if TYPE_CHECKING:  # a command's --help must not pay for the store
+    from api.digest import Digest
+    from cache.store.store import Store
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _LOCK_WAIT_S = 3600.0  # several processes of one job may ask for the same model; the first brings it for all
@@ -48,6 +50,8 @@ def output_option(function: _F) -> _F:
 
 def open_store(root: Path) -> Store:
     """The store at ``root``, after waiting for another process that uses it."""
+    from cache.store.store import Store
+
     try:
         return Store.open(root.absolute())
     except StoreLocked:

@@ -112,7 +112,7 @@ def test_the_manifest_is_a_modelpack_artifact(registry: Registry, model: Path) -
     assert config["config"] == {"format": "safetensors"}
 
 
-def test_an_upload_that_breaks_goes_on_in_its_middle(
+def test_an_upload_that_breaks_is_brought_to_its_end(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cache.sources.oci.upload.PART_BYTES", 1 << 20)

@@ -10,7 +10,6 @@ import binascii
 import json
 import os
 import re
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -69,6 +68,8 @@ def _from_entry(entry: dict[str, Any], *, host: str) -> Credential | None:
 def _from_helper(name: str, key: str, *, host: str) -> Credential | None:
     if not _HELPER.fullmatch(name):
         raise InvalidRequest(f"the docker configuration names a credential helper {name[:40]!r}")
+    import subprocess  # dear to import, and not needed where no helper is configured
+
     try:
         done = subprocess.run(  # noqa: S603  the user's own configuration names the helper; no shell is involved
             [f"docker-credential-{name}", "get"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
 import json
 import time
 
@@ -45,11 +44,13 @@ def _error(response: Response, message: str) -> WarmsetError:
 
 def retry_after_s(value: str, *, now: float) -> float:
     """Seconds to wait for a Retry-After of seconds or a date (RFC 9110 §10.2.3), within sane limits."""
+    from email.utils import parsedate_to_datetime  # dear to import, and rarely needed
+
     text = value.strip()
     if text.isascii() and text.isdigit():
         return min(float(text[:12]), MAX_RETRY_AFTER_S)
     try:
-        wait_s = email.utils.parsedate_to_datetime(text).timestamp() - now
+        wait_s = parsedate_to_datetime(text).timestamp() - now
     except (ValueError, TypeError, OverflowError):
         return DEFAULT_RETRY_AFTER_S
     return min(max(wait_s, 0.0), MAX_RETRY_AFTER_S)

@@ -63,7 +63,7 @@ class Upload:
                 self.on_bytes(size)
                 return
             location, offset = self._retrying(self._start, what=f"upload of {path.name}"), 0
-            retries = Retries(self.policy, self.cancel)
+            retries, furthest = Retries(self.policy, self.cancel), 0
             while offset < size:
                 part = FileBody(file, offset, min(PART_BYTES, size - offset))
                 try:
@@ -74,8 +74,9 @@ class Upload:
                     self.on_bytes(reached - offset)
                     offset = reached
                     continue
-                retries.failures = 0
                 offset += part.size
+                if offset > furthest:  # not for parts sent again: an upload that breaks at one place must end
+                    retries.failures, furthest = 0, offset
                 self.on_bytes(part.size)
             self._retrying(lambda: self._put(location, digest, b""), what=f"upload of {path.name}")
 
