@@ -6,6 +6,7 @@ A tag that moves later changes nothing; a new generation of the Model (an edited
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -24,7 +25,7 @@ from controller.credentials import credential
 from controller.resources import MODEL
 from kube.client import Client
 
-RESOLVED = "Resolved"
+RESOLVED, VERIFIED = "Resolved", "Verified"
 RESOLVE_TIMEOUT_S = 60.0
 
 log = structlog.get_logger()
@@ -63,7 +64,7 @@ async def reconcile(client: Client, model: Model, *, sources: Sources) -> Warmse
         failure = WarmsetError(f"the source did not answer within {RESOLVE_TIMEOUT_S:.0f} s")
         status = _failure(model, failure)
     if status != model.status:
-        await _write(client, model, status)
+        await write(client, model, status)
         log.info(
             "model.resolved" if failure is None else "model.not_resolved",
             model=f"{model.metadata.namespace}/{model.metadata.name}",
@@ -71,6 +72,30 @@ async def reconcile(client: Client, model: Model, *, sources: Sources) -> Warmse
             reason=failure.reason if failure else "",
         )
     return failure
+
+
+def verified(model: Model, trees: Iterable[str]) -> ModelStatus:
+    """The status when nodes report the revision Ready with these trees.
+
+    A node is Ready only after it has hashed every byte against what the source's manifest names. The tree of an
+    archive is known only then; it is taken when all nodes that report one agree, and never changed afterwards.
+    """
+    found = set(trees)
+    if not found or condition(model.status.conditions, VERIFIED) is not None or len(found) > 1:
+        return model.status
+    (tree,) = found
+    if model.status.tree not in ("", tree):
+        return model.status
+    conditions = with_condition(
+        model.status.conditions,
+        VERIFIED,
+        status="True",
+        reason=VERIFIED,
+        message="a node holds it with every byte checked",
+        generation=model.metadata.generation,
+        now=datetime.now(UTC),
+    )
+    return msgspec.structs.replace(model.status, tree=tree, conditions=conditions)
 
 
 def pinned(model: Model, revision: str) -> Reference:
@@ -109,8 +134,9 @@ def _success(model: Model, resolved: Resolved) -> ModelStatus:
         bytes=resolved.bytes,
         files=resolved.files,
         tree=str(resolved.tree.digest) if resolved.tree else "",
+        # Verified spoke of the revision before.
         conditions=with_condition(
-            model.status.conditions,
+            (c for c in model.status.conditions if c.type != VERIFIED),
             RESOLVED,
             status="True",
             reason=RESOLVED,
@@ -135,6 +161,6 @@ def _failure(model: Model, error: WarmsetError) -> ModelStatus:
     return msgspec.structs.replace(model.status, conditions=conditions)
 
 
-async def _write(client: Client, model: Model, status: ModelStatus) -> None:
+async def write(client: Client, model: Model, status: ModelStatus) -> None:
     body = msgspec.to_builtins(msgspec.structs.replace(model, status=status))
     await client.replace(MODEL, body, subresource="status")

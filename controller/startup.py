@@ -42,4 +42,6 @@ async def take_over(context: Context) -> None:
         facts = group_facts(context.world, context.book, group, max_hold_s=context.config.max_hold_s)
         if facts is not None:
             context.book.set_plan(group, adopt(facts))
+        elif group not in context.world.placed:
+            context.book.set_plan(group, None)  # its pods went while nobody led
     log.info("plans.adopted", groups=len(held), pods=len(context.book.enrolments))

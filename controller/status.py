@@ -34,9 +34,15 @@ class GroupReport:
 
 
 def status(
-    warm_set: WarmSet, reports: Sequence[GroupReport], *, bytes_total: int, now: datetime, cooled: bool = False
+    warm_set: WarmSet,
+    reports: Sequence[GroupReport],
+    *,
+    bytes_total: int,
+    now: datetime,
+    cooled: bool = False,
+    eta: str = "",
 ) -> WarmSetStatus:
-    """``bytes_total``: of all its models, on one node."""
+    """``bytes_total``: of all its models, on one node; ``eta`` as eta.py gives it."""
     nodes = [node for report in reports for node in report.nodes]
     shown = sorted(reports, key=lambda report: (report.ready, report.name))[:MOST_GROUPS]
     return WarmSetStatus(
@@ -48,6 +54,7 @@ def status(
         nodes_ready=sum(node.ready for node in nodes),
         nodes_desired=len(nodes),
         bytes=bytes_total,
+        eta=eta,
         conditions=_conditions(warm_set, reports, nodes, now=now, cooled=cooled),
     )
 

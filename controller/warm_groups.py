@@ -17,17 +17,15 @@ _ANY_POD = PodShape(tolerations=({"operator": "Exists"},), one_per_node=True)
 
 
 def group_id(warm_set: WarmSet, index: int) -> str:
+    """How NodeCaches name the WarmSet's group number ``index``."""
     return hashlib.sha256(f"warmset\0{warm_set.metadata.uid}\0{index}".encode()).hexdigest()[:16]
 
 
-def placed_groups(warm_sets: Iterable[WarmSet]) -> dict[str, WarmSet]:
-    """The WarmSet of each such group, by the group's id."""
-    return {
-        group_id(warm_set, index): warm_set
-        for warm_set in warm_sets
-        if warm_set.spec.placement.groups is not None and not is_cooled(warm_set)
-        for index in range(warm_set.spec.placement.groups.count)
-    }
+def placed_groups(warm_set: WarmSet | None) -> list[str]:
+    """Ids of the groups that the WarmSet asks for."""
+    if warm_set is None or warm_set.spec.placement.groups is None or is_cooled(warm_set):
+        return []
+    return [group_id(warm_set, index) for index in range(warm_set.spec.placement.groups.count)]
 
 
 def plan_group(

@@ -89,18 +89,20 @@ class Watching:
         self._add("node", key)
         if _uid(before) != _uid(after):
             self._add_groups(self._waiting)  # an agent came or went
+        for hashed in _ready(after) - _ready(before):
+            if (model := self._world.models_by_hash.get(hashed)) is not None:
+                self._add("model", (model.metadata.namespace, model.metadata.name))
         held = frozenset(self._book.groups_on(key[1]))
         for group in held:
             self._add("group", ("", group))
         for pod in self._world.pods_on(key[1]):
             self._enrolled(pod)
-        placed = placed_groups(self._world.warm_sets.values())
-        concerned = {id(placed[group]) for group in held & placed.keys()}
+        concerned = {self._world.placed[group] for group in held & self._world.placed.keys()}
         view = self._world.nodes.get(key[1])
         for warm_set_key, warm_set in self._world.warm_sets.items():
             selector = warm_set.spec.placement.node_selector
             selected = selector is not None and view is not None and selector_matches(selector, view.labels)
-            if selected or id(warm_set) in concerned:
+            if selected or warm_set_key in concerned:
                 self._add("warmset", warm_set_key)
 
     def _on_model(self, key: Key, old: Object | None, new: Object | None) -> None:
@@ -121,8 +123,7 @@ class Watching:
         self._add("warmset", key)
         if before is not None and after is not None and _asks(before) == _asks(after):
             return  # only its status has changed
-        gone = placed_groups([before] if before else []).keys() - placed_groups([after] if after else []).keys()
-        for group in gone:
+        for group in set(placed_groups(before)) - set(placed_groups(after)):
             self._book.set_plan(group, None)
         for name in self._world.nodes:  # those it selected, and those it selects now
             self._add("node", ("", name))
@@ -160,3 +161,7 @@ def _asks(warm_set: WarmSet) -> tuple[WarmSetSpec, dict[str, str]]:
 
 def _uid(cache: NodeCache | None) -> str:
     return cache.status.node_uid if cache else ""
+
+
+def _ready(cache: NodeCache | None) -> frozenset[str]:
+    return frozenset(status.model for status in (cache.status.models if cache else ()) if status.state == "Ready")

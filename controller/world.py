@@ -19,6 +19,7 @@ from controller import nodes
 from controller.nodes import NodeView
 from controller.pods import Pod, is_ours, is_terminal, node
 from controller.quantities import Resources, add, pod_requests, subtract
+from controller.warm_groups import placed_groups
 from kube.reflector import Key
 
 log = structlog.get_logger()
@@ -35,6 +36,7 @@ class World:
         self.models: dict[str, Model] = {}  # by namespace/name
         self.models_by_hash: dict[str, Model] = {}
         self.warm_sets: dict[Key, WarmSet] = {}
+        self.placed: dict[str, Key] = {}  # the WarmSet of each group that is asked for ahead of pods, by the group's id
         self.pods: dict[Key, Pod] = {}  # ours: with our gate, label or volume
         self._used: dict[str, Resources] = {}  # by node: requests of all its pods that still run
         self._ours_on: dict[str, set[Key]] = {}
@@ -76,7 +78,10 @@ class World:
             self.models_by_hash[hashed] = model
 
     def on_warm_set(self, key: Key, new: dict[str, Any] | None) -> None:
+        for group in placed_groups(self.warm_sets.get(key)):
+            self.placed.pop(group, None)
         _keep(self.warm_sets, key, new, WarmSet)
+        self.placed |= dict.fromkeys(placed_groups(self.warm_sets.get(key)), key)
 
     def on_pod(self, key: Key, old: Pod | None, new: Pod | None) -> None:
         """``old`` is the copy before: its requests are taken off the node it was on."""

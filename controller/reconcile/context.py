@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from controller.book import GroupBook
 from controller.config import Config
 from controller.decide import Decision
+from controller.eta import Paces
 from controller.events import Events
 from controller.metrics import Metrics
 from controller.owners import Owners
@@ -37,6 +38,7 @@ class Context:
     metrics: Metrics
     queue: WorkQueue[Work]
     reports: dict[str, Decision]  # the last decision about each group, for the WarmSets' status
+    paces: dict[tuple[str, str], Paces]  # of each WarmSet's nodes
 
     def group(self, group: str) -> None:
         self.queue.add(Work("group", "", group))

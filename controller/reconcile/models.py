@@ -1,9 +1,13 @@
-"""A Model: resolved once a generation."""
+"""A Model: resolved once a generation, and called verified when a node holds it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from api import keys
 from controller import resolving
 from controller.reconcile.context import Context, Work
+from controller.warmth import has_agent
 
 # A failure that a retry can hardly help may still be mended at the source: a tag pushed later, a repaired login.
 AGAIN_S = 60.0
@@ -13,6 +17,11 @@ AGAIN_SOON_S = 5.0
 async def reconcile(context: Context, work: Work) -> float | None:
     model = context.world.models.get(f"{work.namespace}/{work.name}")
     if model is None or model.metadata.deletion_timestamp:
+        return None
+    if resolving.is_resolved(model):
+        status = resolving.verified(model, _trees(context, work, model.status.revision))
+        if status != model.status:
+            await resolving.write(context.client, model, status)
         return None
     failure = await resolving.reconcile(context.client, model, sources=context.config.sources)
     if failure is None:
@@ -29,3 +38,13 @@ async def reconcile(context: Context, work: Work) -> float | None:
         kind="Warning",
     )
     return AGAIN_SOON_S if failure.retryable else AGAIN_S
+
+
+def _trees(context: Context, work: Work, revision: str) -> Iterator[str]:
+    """What the nodes' agents say the revision's tree is."""
+    hashed = keys.model_key(work.namespace, work.name)
+    for name, cache in context.world.caches.items():
+        if has_agent(cache, context.world.nodes.get(name)):
+            for said in cache.status.models:
+                if (said.model, said.revision, said.state) == (hashed, revision, "Ready") and said.tree:
+                    yield said.tree

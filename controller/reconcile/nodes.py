@@ -15,7 +15,6 @@ from controller.facts import living
 from controller.fitting import selector_matches
 from controller.nodes import NodeView
 from controller.reconcile.context import Context, Work
-from controller.warm_groups import placed_groups
 from controller.world import World
 
 
@@ -37,10 +36,9 @@ async def reconcile(context: Context, work: Work) -> float | None:
 
 
 def desires(world: World, book: GroupBook, view: NodeView) -> Iterator[Desire]:
-    warm_groups = placed_groups(world.warm_sets.values())
     for group in book.groups_on(view.name):
-        if group in warm_groups:
-            yield from _of_warm_set(world, warm_groups[group], group=group)
+        if group in world.placed:
+            yield from _of_warm_set(world, world.warm_sets[world.placed[group]], group=group)
         else:
             wanted, _ = wants.of_pods(living(world, book, group), world.models)
             yield from (Desire(one, group=group) for one in wanted)

@@ -11,6 +11,7 @@ from api.resources import WarmSet, WarmSetStatus
 from controller import wants
 from controller.cooling import is_cooled
 from controller.decide import Problem, summary
+from controller.eta import eta, observe
 from controller.facts import living, node_facts
 from controller.fitting import selector_matches
 from controller.made import warm_set_name
@@ -24,9 +25,11 @@ log = structlog.get_logger()
 
 
 async def reconcile(context: Context, work: Work) -> float | None:
-    warm_set = context.world.warm_sets.get((work.namespace, work.name))
+    key, now = (work.namespace, work.name), datetime.now(UTC)
+    warm_set = context.world.warm_sets.get(key)
     if warm_set is None or warm_set.metadata.deletion_timestamp:
-        return None  # manager.py has told the nodes
+        context.paces.pop(key, None)
+        return None  # watching.py has told the nodes
     wanted, problem = wants.of_warm_set(warm_set, context.world.models)
     placement = warm_set.spec.placement
     if is_cooled(warm_set):
@@ -39,15 +42,17 @@ async def reconcile(context: Context, work: Work) -> float | None:
         reports = _workload(context, warm_set)
     if problem is not None:
         reports = [GroupReport(r.name, r.domain, r.nodes, r.problem or problem) for r in reports]
-    for report in reports:
-        for node in report.nodes:
-            context.node(node.node)
+    nodes = [node for report in reports for node in report.nodes]
+    for node in nodes:
+        context.node(node.node)
+    context.paces[key] = observe(context.paces.get(key, {}), nodes, now=now)
     found = status(
         warm_set,
         reports,
         bytes_total=sum(w.bytes for w in wanted),
-        now=datetime.now(UTC),
+        now=now,
         cooled=is_cooled(warm_set),
+        eta=eta(context.paces[key], nodes),
     )
     if found != warm_set.status:
         await _write(context, warm_set, found)

@@ -11,7 +11,7 @@ import pytest
 from api import keys
 from api.resources import API_VERSION
 from controller.manager import LEASE
-from controller.resources import NODE_CACHE, WARM_SET
+from controller.resources import MODEL, NODE_CACHE, WARM_SET
 from kube.client import Client, Object
 from kube.resources import LEASE as LEASES
 from kube.resources import NODE, POD
@@ -19,6 +19,7 @@ from tests.support.control import (
     HOME,
     REVISION,
     TEAM,
+    TREE,
     Control,
     agent_says,
     controlling,
@@ -173,7 +174,8 @@ async def test_deleting_a_warm_set_removes_nothing_and_cooling_it_does(control: 
     await agent_says(cluster, "n1", {})
 
     async def cold() -> bool:
-        return not await wanted_on(cluster, "n1") and (await conditions(cluster, "ahead"))["Warm"][1] == "Cooled"
+        warm = (await conditions(cluster, "ahead")).get("Warm")
+        return not await wanted_on(cluster, "n1") and warm == ("False", "Cooled")
 
     await eventually(cold, what="the tombstone gone")
     # Taken back.
@@ -207,3 +209,16 @@ async def test_a_second_replica_stands_by_and_leads_when_the_first_stops(control
 
         await eventually(works, what="work by the second")
         await second.stop()
+
+
+async def test_a_model_is_called_verified_once_a_node_holds_it(control: Control, cluster: Client) -> None:
+    await make_model(cluster)
+    await make_node(cluster, "n1", labels={"pool": "a"})
+    await make_warm_set(cluster, "ahead", {"nodeSelector": {"pool": "a"}})
+    await agent_says(cluster, "n1", {"llama": "Ready"})
+
+    async def verified() -> bool:
+        status = (await cluster.get(MODEL, "llama", namespace=TEAM))["status"]
+        return status.get("tree") == TREE and "Verified" in {c["type"] for c in status["conditions"]}
+
+    await eventually(verified, what="Verified")

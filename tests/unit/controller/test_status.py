@@ -91,7 +91,7 @@ def test_a_large_set_is_cut_and_says_how_much_is_left_out() -> None:
     found = status(warm_set(), reports, bytes_total=10, now=NOW)
     assert (len(found.groups), found.groups_left_out, found.groups_desired) == (MOST_GROUPS, 7, MOST_GROUPS + 7)
     assert "z" in {group.name for group in found.groups}  # what is not ready is shown first
-    wide = GroupReport("wide", "", tuple(node(f"n{i:03}") for i in range(500)) + (node("zz", "Failed"),))
+    wide = GroupReport("wide", "", (*(node(f"n{i:03}") for i in range(500)), node("zz", "Failed")))
     (group,) = status(warm_set(), [wide], bytes_total=10, now=NOW).groups
     assert len(group.nodes) == MOST_NODES
     assert "zz" in {one.name for one in group.nodes}
