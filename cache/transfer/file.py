@@ -13,6 +13,9 @@ from cache.transfer.reader import BlobReader, Link, Session
 from cache.transfer.schedule import Run
 
 PIECE_BYTES = 4 << 20  # one read, one hash, one write; larger gains nothing, smaller costs calls
+# How long a full window may stand still before pieces go by disk: many times what hashing a piece takes, and little
+# beside the 30 s after which a silent connection is given up.
+WINDOW_PATIENCE_S = 0.5
 
 
 class Ingest(Protocol):
@@ -94,29 +97,39 @@ class OpenFile:
                 if sequential and offset // self.chunk_bytes in self.ingest.have():
                     reader.fill(tools.scratch[: min(PIECE_BYTES, stop - offset)])  # cannot be skipped, need not be kept
                     continue
-                # The buffer comes before the bytes: who holds one can always finish, so nobody waits in a circle.
-                buffer = self._buffer(tools.pool)
-                try:
-                    filled = reader.fill(tools.scratch if buffer is None else buffer)
-                    self._write(offset, (tools.scratch if buffer is None else buffer)[:filled])
-                except BaseException:
-                    if buffer is not None:
-                        tools.pool.give(buffer)
-                    raise
-                if buffer is None:
-                    self.frontier.on_disk(offset, offset + filled)
-                else:
-                    self.frontier.deposit(offset, buffer, filled)
-                done = self.frontier.advance(tools.scratch) or done
+                done = self._piece(offset, reader, tools) or done
         finally:
             reader.close()
         return done
 
+    def _piece(self, offset: int, reader: BlobReader, tools: Tools) -> Digest | None:
+        if self.frontier.reached == offset:  # as always, where one worker streams a file
+            filled = reader.fill(tools.scratch)
+            self._write(offset, tools.scratch[:filled])
+            return self.frontier.hash(tools.scratch[:filled], tools.scratch)
+        buffer = self._buffer(tools.pool)
+        if buffer is None:
+            filled = reader.fill(tools.scratch)
+            self._write(offset, tools.scratch[:filled])
+            self.frontier.on_disk(offset, offset + filled)
+            return self.frontier.advance(tools.scratch)
+        try:
+            filled = reader.fill(buffer)
+            self._write(offset, buffer[:filled])
+        except BaseException:
+            tools.pool.give(buffer)
+            raise
+        self.frontier.deposit(offset, buffer, filled)
+        return self.frontier.advance(tools.scratch)
+
     def _buffer(self, pool: BufferPool) -> memoryview | None:
-        """A buffer, or None where the window is full and waiting for a slower worker: then the piece goes by disk."""
+        """A buffer; or None where the window is full and the frontier stands still, because a slower worker has it:
+        then the piece goes by disk. Taken before the bytes, so that nobody holds bytes that have no place."""
         buffer = pool.take(timeout_s=0)
-        while buffer is None and self.frontier.busy:
-            buffer = pool.take(timeout_s=0.02)
+        reached = -1
+        while buffer is None and reached != self.frontier.reached:
+            reached = self.frontier.reached
+            buffer = pool.take(timeout_s=WINDOW_PATIENCE_S)
         return buffer
 
     def _write(self, offset: int, data: memoryview) -> None:
