@@ -1,0 +1,87 @@
+"""What the pages say about names, links and examples is so."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from api import errors, keys
+from cli.main import warmset
+
+ROOT = Path(__file__).resolve().parents[3]
+PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")])
+CODE = "".join(path.read_text() for folder in ("controller", "daemonset") for path in (ROOT / folder).rglob("*.py"))
+REASONS = (ROOT / "docs" / "reasons.md").read_text()
+
+
+def all_classes(of: type[errors.WarmsetError]) -> Iterator[type[errors.WarmsetError]]:
+    yield of
+    for sub in of.__subclasses__():
+        yield from all_classes(sub)
+
+
+def rows(title: str) -> list[list[str]]:
+    """The cells of the table below a heading of the page of reasons, back-quotes taken off."""
+    section = REASONS.partition(f"## {title}\n")[2].partition("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("| `")]
+    return [[cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_table_of_failures_is_the_tree_of_classes() -> None:
+    written = {row[0]: tuple(row[3:]) for row in rows("Failures")}
+    actual = {
+        cls.__name__: ("yes" if cls.retryable else "no", str(cls.exit_code), cls.grpc_status)
+        for cls in all_classes(errors.WarmsetError)
+        if cls.__module__ == errors.__name__
+    }
+    assert written == actual
+
+
+@pytest.mark.parametrize("title", ["Why a group waits, or why it went", "Why a node was not chosen", "On one node"])
+def test_every_other_reason_is_one_that_the_code_gives(title: str) -> None:
+    names = [row[0] for row in rows(title)]
+    assert names
+    assert not [name for name in names if f'"{name}"' not in CODE]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if not target.startswith(("http://", "https://", "#")):
+            file, _, anchor = target.partition("#")
+            path = (page.parent / file).resolve()
+            assert path.exists(), target
+            if anchor:
+                headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+                assert anchor in [re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings], target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_commands_are_as_written(page: Path) -> None:
+    """Names, options and their spelling; the values stand for the reader's own."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    for line in "".join(blocks).replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        if words[:1] == ["warmset"]:
+            command = warmset.get_command(click.Context(warmset), words[1])
+            assert command is not None, line
+            command.make_parser(click.Context(command)).parse_args(words[2:])
+
+
+def test_the_page_of_annotations_lists_those_that_users_write() -> None:
+    written = re.findall(r"^\| `(warmset\.dev/[a-z-]+)` \|", (ROOT / "docs" / "annotate.md").read_text(), re.MULTILINE)
+    users = {keys.MODEL, keys.SECRET, keys.PATH, keys.MAX_HOLD, keys.GROUP, keys.GROUP_SIZE, keys.WORKER_INDEX}
+    assert set(written) == users
+
+
+def test_no_page_or_example_names_a_key_that_does_not_exist() -> None:
+    known = {value for value in vars(keys).values() if isinstance(value, str)}
+    files = [*PAGES, *(ROOT / "deploy" / "examples").glob("*.yaml")]
+    for file in files:
+        used = set(re.findall(r"\bwarmset\.dev/[a-z-]+", file.read_text()))
+        assert used - {"warmset.dev/v"} <= known, file
