@@ -21,6 +21,7 @@ COOL = f"{DOMAIN}/cool"  # "true"
 # Written by us.
 GATE = f"{DOMAIN}/weights"  # scheduling gate
 MANAGED_LABEL = f"{DOMAIN}/weights"  # label on every pod that the webhook mutated, value "true"
+REQUIRED = f"{DOMAIN}/required"  # annotation: the topology level that the release required, as key=value
 READY_CONDITION = f"{DOMAIN}/weights-ready"  # pod condition
 CSI_DRIVER = f"csi.{DOMAIN}"
 ATTRIBUTE_MODEL = f"{DOMAIN}/model"  # volume attribute: namespace/name of one Model

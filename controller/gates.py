@@ -37,28 +37,37 @@ def release_patch(pod: Pod, terms: Terms) -> list[Operation]:
     if keys.GATE not in names:
         return []
     index = names.index(keys.GATE)
+    domain = terms.domain
+    if domain is not None and domain[0] in (pod["spec"].get("nodeSelector") or {}):
+        domain = None  # said already
     return [
         {"op": "test", "path": "/metadata/resourceVersion", "value": pod["metadata"]["resourceVersion"]},
         {"op": "test", "path": f"/spec/schedulingGates/{index}/name", "value": keys.GATE},
-        *_affinity(pod["spec"], terms),
+        *_affinity(pod["spec"], terms.hostnames, domain),
+        *_note(pod["metadata"], domain),
         {"op": "remove", "path": f"/spec/schedulingGates/{index}"},
     ]
 
 
-def _affinity(spec: dict[str, Any], terms: Terms) -> list[Operation]:
+def _note(meta: dict[str, Any], domain: tuple[str, str] | None) -> list[Operation]:
+    """What we required, for stranded.py to know our term from the user's."""
+    if domain is None:
+        return []
+    annotations = {**(meta.get("annotations") or {}), keys.REQUIRED: "=".join(domain)}
+    return [{"op": "add", "path": "/metadata/annotations", "value": annotations}]
+
+
+def _affinity(spec: dict[str, Any], hostnames: tuple[str, ...], domain: tuple[str, str] | None) -> list[Operation]:
     affinity = spec.get("affinity") or {}
     before = affinity.get("nodeAffinity") or {}
     after = dict(before)
-    if terms.hostnames:
-        ours = {
-            "weight": PREFERENCE,
-            "preference": {"matchExpressions": [_is_in(HOSTNAME, terms.hostnames)]},
-        }
+    if hostnames:
+        ours = {"weight": PREFERENCE, "preference": {"matchExpressions": [_is_in(HOSTNAME, hostnames)]}}
         others = before.get("preferredDuringSchedulingIgnoredDuringExecution") or []
         after["preferredDuringSchedulingIgnoredDuringExecution"] = [*others, ours]
-    if terms.domain is not None and terms.domain[0] not in (spec.get("nodeSelector") or {}):
+    if domain is not None:
         required = before.get("requiredDuringSchedulingIgnoredDuringExecution")
-        after["requiredDuringSchedulingIgnoredDuringExecution"] = _required(required, terms.domain)
+        after["requiredDuringSchedulingIgnoredDuringExecution"] = _required(required, domain)
     if after == before:
         return []
     return [{"op": "add", "path": "/spec/affinity", "value": {**affinity, "nodeAffinity": after}}]

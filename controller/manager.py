@@ -66,6 +66,7 @@ async def run(client: Client, config: Config, *, identity: str, stop: asyncio.Ev
         metrics=metrics,
         queue=WorkQueue(),
         reports={},
+        freed={},
         paces={},
     )
     election = Election(client, namespace=config.namespace, name=LEASE, identity=identity)

@@ -34,9 +34,3 @@ class Metrics:
             buckets=_BUCKETS,
             registry=self.registry,
         )
-        self.bound = Histogram(
-            "warmset_gate_to_bound_seconds",
-            "From a gate's removal to the pod's binding.",
-            buckets=_BUCKETS,
-            registry=self.registry,
-        )

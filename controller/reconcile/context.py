@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, NamedTuple
 
 from controller.book import GroupBook
@@ -38,6 +39,7 @@ class Context:
     metrics: Metrics
     queue: WorkQueue[Work]
     reports: dict[str, Decision]  # the last decision about each group, for the WarmSets' status
+    freed: dict[str, datetime]  # when a stranded pod of a group was last deleted
     paces: dict[tuple[str, str], Paces]  # of each WarmSet's nodes
 
     def group(self, group: str) -> None:

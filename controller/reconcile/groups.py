@@ -11,14 +11,14 @@ from controller.decide import Decision, GroupFacts, decide, suffices
 from controller.durations import parse_time
 from controller.facts import group_facts
 from controller.made import warm_set_name
-from controller.pods import is_gated, key, node
+from controller.pods import is_gated, key, node, uid
 from controller.readiness import write_conditions
 from controller.reconcile.context import Context, Work
 from controller.release import release
+from controller.stranded import AGAIN, stranded
+from kube.resources import POD
 
 RESYNC_S = 10.0  # of a held group: other pods may have taken its nodes meanwhile
-
-_WARNINGS = ("NoDomainFits", "NoUsableNodes", "HoldExpired", "ModelNotFound")
 
 log = structlog.get_logger()
 
@@ -40,6 +40,8 @@ async def reconcile(context: Context, work: Work) -> float | None:
         await _let_go(context, facts, decision, now=now)
     await _say(context, facts, decision)
     await write_conditions(context.client, facts, decision, now=now)
+    if decision.reason == "Released":
+        return await _free_stranded(context, facts, enrolment, now=now)
     held = any(is_gated(pod) and key(pod) not in decision.release for pod in facts.pods)
     if not held:
         return None
@@ -70,6 +72,22 @@ async def _let_go(context: Context, facts: GroupFacts, decision: Decision, *, no
     for pod in going:
         held_s = (now - parse_time(pod["metadata"]["creationTimestamp"])).total_seconds()
         context.metrics.holds.labels(reason=decision.reason).observe(max(0.0, held_s))
+
+
+async def _free_stranded(context: Context, facts: GroupFacts, enrolment: Enrolment, *, now: datetime) -> float | None:
+    """Delete pods that our term keeps from being scheduled; look again while some wait for the scheduler."""
+    name = f"{facts.member.system}/{facts.member.namespace}/{facts.member.key}"
+    last = context.freed.get(name)
+    if last is None or now - last >= AGAIN:
+        for pod in stranded(facts.pods, enrolment, now=now):
+            namespace, pod_name = key(pod)
+            context.freed[name] = now
+            message = "deleted, to be planned again: its group's domain was filled before it could be scheduled"
+            about = {"apiVersion": "v1", "kind": "Pod", "metadata": pod["metadata"]}
+            await context.events.say(about, reason="Stranded", message=message, action="Delete", kind="Warning")
+            log.warning("pod.stranded", pod=f"{namespace}/{pod_name}")
+            await context.client.delete(POD, pod_name, namespace=namespace, uid=uid(pod))
+    return RESYNC_S if any(not node(pod) for pod in facts.pods) else None
 
 
 async def _say(context: Context, facts: GroupFacts, decision: Decision) -> None:

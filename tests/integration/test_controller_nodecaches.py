@@ -222,3 +222,19 @@ async def test_a_model_is_called_verified_once_a_node_holds_it(control: Control,
         return status.get("tree") == TREE and "Verified" in {c["type"] for c in status["conditions"]}
 
     await eventually(verified, what="Verified")
+
+
+async def test_a_leader_that_died_is_followed_when_its_lease_has_run_out(cluster: Client) -> None:
+    async with controlling(cluster) as first:
+        spec = {"holderIdentity": "dead", "leaseDurationSeconds": 2, "leaseTransitions": 4}
+
+        async def leads(name: str) -> bool:
+            leases = await cluster.list(LEASES, namespace=HOME)
+            return [lease["spec"]["holderIdentity"] for lease in leases] == [name]
+
+        await eventually(lambda: leads("one"), what="a leader")
+        await first.kill()
+        await cluster.patch(LEASES, LEASE, {"spec": spec}, namespace=HOME)
+        async with controlling(cluster, identity="two", webhook=False):
+            took_s = await eventually(lambda: leads("two"), what="another leader", within_s=15)
+            assert took_s >= 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -282,3 +283,31 @@ async def test_the_warm_set_of_the_workload_tells_every_state(control: Control, 
         ]
 
     await eventually(told_on_the_pod, what=f"the pod's condition on {body['metadata']['name']}")
+
+
+async def test_a_pod_that_our_term_strands_is_deleted_once_to_be_made_anew(
+    control: Control, cluster: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("controller.stranded.PATIENCE", timedelta(seconds=1))
+    monkeypatch.setattr("controller.reconcile.groups.RESYNC_S", 0.5)
+    await make_model(cluster)
+    await make_node(cluster, "n1", labels={"rack": "r1"})
+    await agent_says(cluster, "n1", {"llama": "Ready"})
+    notes = ASKS | {lws.PREFIX + "size": "1", lws.PREFIX + "exclusive-topology": "rack"}
+    # Something that the planner does not look at and the scheduler never finds.
+    beside = {"topologyKey": "rack", "labelSelector": {"matchLabels": {"app": "nosuch"}}}
+    leader = pod("vllm-0", annotations=notes, affinity={"podAffinity": {REQUIRED: [beside]}})
+    leader["metadata"]["labels"] = {lws.PREFIX + "name": "vllm", lws.PREFIX + "worker-index": "0"}
+    owner = {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "vllm", "uid": "gone", "controller": True}
+    leader["metadata"]["ownerReferences"] = [owner]
+
+    async def deleted() -> bool:
+        return not await cluster.list(POD, namespace=TEAM)
+
+    await cluster.create(POD, leader, namespace=TEAM)
+    await eventually(deleted, what="the stranded pod deleted", within_s=15)
+    # Its controller makes it anew; a second time would not help either.
+    await cluster.create(POD, leader, namespace=TEAM)
+    await released(cluster, "vllm-0")
+    await asyncio.sleep(4)
+    assert not await deleted()

@@ -105,3 +105,8 @@ def test_required_terms_are_only_ever_appended_to(terms: list[dict[str, Any]]) -
         assert new.get("matchFields") == old.get("matchFields")
         expected = [*old.get("matchExpressions", []), IN_RACK] if old else []
         assert new.get("matchExpressions", []) == expected
+
+
+def test_a_release_notes_the_domain_that_it_required_and_only_then() -> None:
+    assert released(pod(), RACK)["metadata"]["annotations"] == {"warmset.dev/required": "rack=r1"}
+    assert "annotations" not in released(pod(), WARM)["metadata"]
