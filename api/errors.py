@@ -13,9 +13,11 @@
     │   └── UnsafePath          a file name that could leave the tree
     ├── UnsupportedSource       a reference or media type that this version cannot read
     ├── DigestMismatch          bytes differ from their digest
+    ├── Corrupted               bytes that were verified rotted on the disk; they are fetched again
     ├── InsufficientCache       the node's cache cannot take it (bytes or inodes)
     ├── DiskError               the disk failed (EIO, read-only)
     ├── StoreLocked             another process owns this root
+    ├── Paused                  an operator stopped pulls and evictions on this root
     ├── CacheVolumeLost         the root is not the one that was opened
     ├── InUse                   a pin holds what was asked to go
     ├── Pulling                 not there yet; the pull goes on in the background
@@ -121,10 +123,23 @@ class DigestMismatch(WarmsetError):
     grpc_status = "DATA_LOSS"
 
 
+class Corrupted(WarmsetError):
+    retryable = True
+    exit_code = 7
+    grpc_status = "UNAVAILABLE"
+
+
 class InsufficientCache(WarmsetError):
+    """``missing_bytes`` and ``missing_inodes`` are what would have to go for it to fit; 0 where that is not known."""
+
     retryable = True
     exit_code = 8
     grpc_status = "RESOURCE_EXHAUSTED"
+
+    def __init__(self, message: str, *, missing_bytes: int = 0, missing_inodes: int = 0, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.missing_bytes = missing_bytes
+        self.missing_inodes = missing_inodes
 
 
 class DiskError(WarmsetError):
@@ -133,6 +148,12 @@ class DiskError(WarmsetError):
 
 
 class StoreLocked(WarmsetError):
+    retryable = True
+    exit_code = 9
+    grpc_status = "UNAVAILABLE"
+
+
+class Paused(WarmsetError):
     retryable = True
     exit_code = 9
     grpc_status = "UNAVAILABLE"

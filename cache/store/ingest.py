@@ -163,12 +163,21 @@ class Ingest:
         perhaps not durable.
         """
         self._usable()
-        self._check_root()
         if actual != self.digest:
+            self._check_root()
             self.discard()
             raise DigestMismatch(
                 f"expected {self.digest}, got {actual}", hint="the source serves other bytes; try again"
             )
+        self.adopt(actual)
+
+    def adopt(self, actual: Digest) -> None:
+        """``commit`` for a file whose source publishes no sha256: the ingest's own digest was only a key for it.
+
+        The caller MUST have computed ``actual`` over all bytes, and checked whatever else is known of them.
+        """
+        self._usable()
+        self._check_root()
         if len(self._have) != self.chunks:
             # The caller hashed what it received; a chunk that never reached the file would go unnoticed.
             raise InvalidRequest(f"{self.digest}: {self.chunks - len(self._have)} chunks are not written")
@@ -179,7 +188,7 @@ class Ingest:
             self.discard()
             raise self._failed or failure(error, doing=f"syncing {self.digest}") from error
         with disk_errors(f"committing {self.digest}"):
-            install(self._layout, self._folder / DATA, digest=self.digest, size=self.size)
+            install(self._layout, self._folder / DATA, digest=actual, size=self.size)
             self._release()
             remove_folder(self._folder)
 

@@ -9,6 +9,10 @@
     records/trees/<hex>         a tree's listing, whose sha256 is its name
     records/pulls/<hex of key>  pull records
     records/used/<hex>          when a tree was last used
+    records/mending/<hex>       a mounted tree whose files are being replaced one by one
+    records/scrub               how far the scrub has come
+    quarantine/<hex>.<when>     blobs whose bytes went wrong, for whoever wants to know why
+    .paused                     an operator wants no pulls and no evictions
     scratch/                    temporary files and blobs being deleted; emptied at start
 
 Paths are built from Digest values and from tree paths that ``safe_path`` let through, from nothing else. A tree is
@@ -62,6 +66,18 @@ class Layout:
         return self.root / "records" / "used"
 
     @property
+    def mending(self) -> Path:
+        return self.root / "records" / "mending"
+
+    @property
+    def scrub(self) -> Path:
+        return self.root / "records" / "scrub"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.root / "quarantine"
+
+    @property
     def scratch(self) -> Path:
         return self.root / "scratch"
 
@@ -93,8 +109,9 @@ class Layout:
     def create(self) -> None:
         """Make every folder that is not there, 0700 whatever the umask. Raises OSError."""
         shards = [self.blobs / f"{n:02x}" for n in range(256)]  # made once, so that no commit has to
-        records = [self.listings.parent, self.listings, self.pulls, self.uses]
-        folders = [self.ingests, self.blobs.parent, self.blobs, *shards, self.trees, self.pins, *records, self.scratch]
+        records = [self.listings.parent, self.listings, self.pulls, self.uses, self.mending]
+        others = [self.trees, self.pins, self.quarantine, self.scratch]
+        folders = [self.ingests, self.blobs.parent, self.blobs, *shards, *others, *records]
         missing = [folder for folder in folders if not folder.is_dir()]
         for folder in missing:
             folder.mkdir(mode=0o700)

@@ -14,16 +14,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 from api.digest import Digest
 from api.errors import InUse, NotFound
 from api.tree import Tree, TreeFile
-from cache.store import blobs, pins, records, space, sweep, trees
+from cache.store import blobs, pins, quarantine, records, space, sweep, trees
 from cache.store.datafile import IO
 from cache.store.failures import disk_errors
 from cache.store.files import fsync_folder, remove_folder, scratch_name
+from cache.store.hashing import sha256_of
 from cache.store.ingest import Ingest
 from cache.store.layout import Layout
 from cache.store.pins import Pin
@@ -31,6 +34,14 @@ from cache.store.records import PullRecord
 from cache.store.root import Root
 from cache.store.space import Claims, Usage
 from cache.store.staged import Staged
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What reading a blob showed, and the number of the inode that was read."""
+
+    state: Literal["right", "wrong", "unreadable", "absent"]
+    inode: int
 
 
 class Store:
@@ -69,6 +80,11 @@ class Store:
     @property
     def root(self) -> Path:
         return self._root.path
+
+    @property
+    def layout(self) -> Layout:
+        """Where things lie, for those who only look."""
+        return self._layout
 
     @property
     def cache_id(self) -> str:
@@ -148,24 +164,31 @@ class Store:
         with self._writing(f"committing {len(items)} small files"):
             blobs.commit_small(self._layout, items, syncfs_descriptor=self._root.syncfs_descriptor())
 
-    def drop_blob(self, digest: Digest) -> bool:
-        """Forget a blob whose bytes turned out wrong; False where there was none.
+    def check_blob(self, digest: Digest, *, on_bytes: Callable[[int], None] | None = None) -> Checked:
+        """Read a blob and compare. Changes nothing; raises DiskError for what says nothing about the bytes."""
+        path = self._layout.blob(digest)
+        with disk_errors(f"checking {digest}"):
+            try:
+                inode = path.lstat().st_ino
+                found = sha256_of(path, on_bytes=on_bytes)
+            except FileNotFoundError:
+                return Checked("absent", 0)
+        return Checked("unreadable" if found is None else "right" if found == digest else "wrong", inode)
+
+    def drop_blob(self, digest: Digest, *, inode: int | None = None) -> bool:
+        """Put a blob whose bytes turned out wrong into quarantine; False where there is none, or none of that inode.
 
         Trees that link it keep their file, but are not intact any more, so the next pull fetches and publishes anew.
         """
         with self._lock, self._writing(f"dropping {digest}"):
-            try:
-                self._layout.blob(digest).unlink()
-            except FileNotFoundError:
-                return False
-            return True
+            return quarantine.put(self._layout, digest, inode=inode)
 
     # -- trees
 
     def publish_tree(self, tree: Tree) -> Path:
-        """Make the tree's folder; returns it. Does nothing when it is there and intact; replaces a damaged one.
+        """Make the tree's folder; returns it. Does nothing when it is there and intact.
 
-        Raises NotFound when a blob is missing, InUse when a damaged tree is mounted.
+        A damaged one is made anew or, while it is mounted, mended file by file. Raises NotFound when a blob is missing.
         """
         with self._lock, self._writing(f"publishing tree {tree.digest}"):
             path = self._layout.tree(tree.digest)
@@ -173,7 +196,11 @@ class Store:
                 fsync_folder(path.parent)  # an earlier call may have failed after its rename
                 return path
             if path.exists():
-                self._refuse_pinned(tree.digest)
+                try:
+                    self._refuse_pinned(tree.digest)
+                except InUse:
+                    trees.mend(self._layout, tree)
+                    return path
                 remove_folder(trees.unpublish(self._layout, tree.digest))
             return trees.publish(self._layout, tree)
 

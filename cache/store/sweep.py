@@ -6,6 +6,7 @@ import time
 
 from api.digest import Digest
 from api.errors import InvalidArtifact
+from cache.store import quarantine, trees
 from cache.store.blobs import blobs
 from cache.store.files import regular_files, remove_folder
 from cache.store.ingest import DATA
@@ -25,6 +26,9 @@ def reconcile(layout: Layout) -> None:
     for path in layout.trees.iterdir():
         if path.name.startswith((NEW, TRASH)):
             remove_folder(path)
+    for path in layout.mending.iterdir():
+        if (mended := _digest(path.name)) is not None:
+            trees.settle(layout, mended)
     for folder in (layout.listings, layout.uses):
         for path in folder.iterdir():
             if not (layout.trees / path.name).is_dir():
@@ -36,11 +40,12 @@ def reconcile(layout: Layout) -> None:
 
 
 def trim(layout: Layout, claims: Claims, *, idle_s: float) -> int:
-    """Delete blobs that no tree links and ingests that nobody wrote to for ``idle_s`` seconds; returns bytes freed.
+    """Delete what was put into quarantine, blobs that no tree links and ingests that nobody wrote to, where that is
+    ``idle_s`` seconds ago or more; returns bytes freed.
 
     Claimed ones stay. Under the store's lock. Raises OSError.
     """
-    freed = 0
+    freed = quarantine.bound(layout, max_age_s=idle_s)
     before = time.time() - idle_s
     for digest, status in blobs(layout):
         if status.st_nlink == 1 and status.st_mtime <= before and digest not in claims:

@@ -7,23 +7,18 @@ inode of its blob; a blob that was dropped because its bytes rotted thereby make
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import mmap
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from api.digest import Digest
-from api.errors import DiskError, InvalidArtifact, NotFound, WarmsetError
+from api.errors import InUse, InvalidArtifact, NotFound, WarmsetError
 from api.tree import Tree, TreeFile
 from cache.store.blobs import blobs, has_blob
-from cache.store.failures import disk_errors
-from cache.store.files import fsync_folder, remove_folder, replace_durably
+from cache.store.files import fsync_folder, remove_durably, remove_folder, replace_durably, scratch_name
+from cache.store.hashing import sha256_of
 from cache.store.layout import Layout
-
-_READ_BYTES = 4 << 20
 
 
 def publish(layout: Layout, tree: Tree) -> Path:
@@ -31,9 +26,7 @@ def publish(layout: Layout, tree: Tree) -> Path:
 
     Raises NotFound when a blob is missing (nothing is left behind), else OSError.
     """
-    for digest, size in tree.blobs.items():
-        if not has_blob(layout, digest, size=size):
-            raise NotFound(f"blob {digest} of tree {tree.digest} is not in the cache", hint="pull the model again")
+    _require_blobs(layout, tree)
     target, new = layout.tree(tree.digest), layout.new_tree(tree.digest)
     remove_folder(new)
     replace_durably(layout.listing(tree.digest), tree.listing.encode(), scratch=layout.scratch)
@@ -45,6 +38,45 @@ def publish(layout: Layout, tree: Tree) -> Path:
         raise
     fsync_folder(layout.trees)
     return target
+
+
+def mend(layout: Layout, tree: Tree) -> None:
+    """Give each file of a published tree the inode of its blob again, where it has another: one rename a file.
+
+    For a tree that is mounted. Whoever has a file open or mapped keeps the inode it opened; the next to open it gets
+    the verified bytes. A kill in between leaves some files mended, and folders that ``settle`` closes again.
+    Raises NotFound when a blob is missing, InUse when the tree lacks more than files, else OSError.
+    """
+    _require_blobs(layout, tree)
+    root = layout.tree(tree.digest)
+    wrong = [file for file in tree.files if not _is_blob(layout, root / file.path, file)]
+    folders = {(root / file.path).parent for file in wrong}
+    if not all(folder.is_dir() for folder in folders):
+        raise InUse(f"tree {tree.digest} is mounted and has lost a folder", hint="delete the pods that use it")
+    replace_durably(layout.mending / tree.digest.hex, b"", scratch=layout.scratch)
+    for folder in folders:
+        folder.chmod(0o755)  # open to its owner; pods see it through a read-only mount
+    for file in wrong:
+        link = scratch_name(layout.scratch)
+        link.hardlink_to(layout.blob(file.digest))
+        link.rename(root / file.path)
+    settle(layout, tree.digest)
+
+
+def settle(layout: Layout, digest: Digest) -> None:
+    """Close the folders that ``mend`` opened, or was about to. Raises OSError."""
+    for folder, _, _ in os.walk(layout.tree(digest)):
+        path = Path(folder)
+        if stat.S_IMODE(path.lstat().st_mode) != 0o555:
+            fsync_folder(path)
+            path.chmod(0o555)
+    remove_durably(layout.mending / digest.hex)
+
+
+def _require_blobs(layout: Layout, tree: Tree) -> None:
+    for digest, size in tree.blobs.items():
+        if not has_blob(layout, digest, size=size):
+            raise NotFound(f"blob {digest} of tree {tree.digest} is not in the cache", hint="pull the model again")
 
 
 def _build(layout: Layout, tree: Tree, new: Path) -> None:
@@ -113,14 +145,15 @@ def _rebuilt(layout: Layout, digest: Digest) -> Tree | None:
 
 def _intact(layout: Layout, tree: Tree) -> bool:
     root = layout.tree(tree.digest)
+    return all(_is_blob(layout, root / file.path, file) for file in tree.files)
+
+
+def _is_blob(layout: Layout, path: Path, file: TreeFile) -> bool:
     try:
-        for file in tree.files:
-            link, blob = (root / file.path).lstat(), layout.blob(file.digest).lstat()
-            if not stat.S_ISREG(link.st_mode) or link.st_size != file.size or not os.path.samestat(link, blob):
-                return False
+        link, blob = path.lstat(), layout.blob(file.digest).lstat()
     except (FileNotFoundError, NotADirectoryError):
         return False
-    return True
+    return stat.S_ISREG(link.st_mode) and link.st_size == file.size and os.path.samestat(link, blob)
 
 
 def published(layout: Layout) -> list[Digest]:
@@ -158,45 +191,7 @@ def wrong_files(layout: Layout, tree: Tree, *, on_bytes: Callable[[int], None] |
             wrong.append(file)
             continue
         if inode not in seen:
-            seen[inode] = _sha256(path, on_bytes=on_bytes)
+            seen[inode] = sha256_of(path, on_bytes=on_bytes)
         if seen[inode] != file.digest:
             wrong.append(file)
     return wrong
-
-
-def _sha256(path: Path, *, on_bytes: Callable[[int], None] | None) -> Digest | None:
-    """None when the disk cannot read it."""
-    sha256 = hashlib.sha256()
-    try:
-        for piece in _pieces(path):
-            sha256.update(piece)
-            if on_bytes is not None:
-                on_bytes(len(piece))
-    except DiskError:
-        return None
-    return Digest(sha256.hexdigest())
-
-
-def _pieces(path: Path) -> Iterator[memoryview]:
-    """The file's bytes in one reused buffer, past the page cache where that works: what counts is on the disk."""
-    with disk_errors(f"reading {path}"), mmap.mmap(-1, _READ_BYTES) as pages, memoryview(pages) as buffer:
-        fd = _open_past_cache(path)
-        try:
-            rest = os.fstat(fd).st_size
-            # Ends at the size and not at an empty read: a direct read must not start at an odd end.
-            while rest > 0 and (count := os.readv(fd, [buffer])):
-                rest -= count
-                with buffer[:count] as piece:
-                    yield piece
-        finally:
-            os.close(fd)
-
-
-def _open_past_cache(path: Path) -> int:
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
-    try:
-        return os.open(path, flags | os.O_DIRECT)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-        return os.open(path, flags)

@@ -2,55 +2,97 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from cli.local import find_tree, open_store, output_option, root_option, show_json, size_text
+from api.digest import Digest
+from cli.local import find_tree, open_store, output_option, plain_hosts, root_option, show_json, size_text
+
+if TYPE_CHECKING:
+    from api.tree import TreeFile
+    from cache.store.store import Store
+    from cache.transfer.progress import Progress
 
 
 @click.command()
 @click.argument("target", required=False)
+@click.option("--repair", is_flag=True, help="Put wrong files into quarantine and fetch just those again.")
+@click.option("--plain-http", is_flag=True, help="With --repair: the registry has no TLS.")
 @root_option
 @output_option
-def command(target: str | None, root: Path, output: str) -> None:
+def command(target: str | None, repair: bool, plain_http: bool, root: Path, output: str) -> None:
     """Check stored models byte by byte: all of them, or TARGET, a reference or a tree as `warmset ls` shows it.
 
-    Ends with exit code 7 when a file is not what it should be.
+    Ends with exit code 7 when a file is not what it should be and was not repaired. --repair fetches it again from
+    where the model came from; a process that has the old file open keeps it.
 
     \b
     warmset verify
-    warmset verify oci://registry.example.com/models/llama:v1
+    warmset verify --repair oci://registry.example.com/models/llama:v1
     warmset verify 3f1c9a
     """
-    from api.errors import DigestMismatch
+    from api.errors import Corrupted
     from cache.transfer.progress import Meter
     from cli.progress import Reporter
 
-    wrong: list[tuple[str, str]] = []
     with open_store(root) as store:
         chosen = [find_tree(store, target)] if target else store.trees()
         known = [(digest, store.tree(digest)) for digest in chosen]
         total = sum(tree.size for _, tree in known if tree)
         meter = Meter(bytes_total=total, files_total=len(chosen))
+        wrong: dict[Digest, list[TreeFile]] = {}
         with Reporter("verify") as reporter:
 
             def tick(count: int) -> None:
                 meter.reused(count)
                 reporter(meter.snapshot())
 
-            for digest, _ in known:
-                wrong += [(str(digest), file.path) for file in store.verify_tree(digest, on_bytes=tick)]
+            for digest in chosen:
+                if files := store.verify_tree(digest, on_bytes=tick):
+                    wrong[digest] = files
                 meter.finished()
+            repaired = _repair(store, wrong, plain_http=plain_http, on_progress=reporter) if repair else {}
+    rows = [{"tree": str(tree), "path": file.path} for tree, files in wrong.items() for file in files]
     if output == "json":
-        show_json({"trees": len(chosen), "bytes": total, "wrong": [{"tree": t, "path": p} for t, p in wrong]})
+        fetched = [{"tree": str(tree), "bytesOrigin": count} for tree, count in repaired.items()]
+        show_json({"trees": len(chosen), "bytes": total, "wrong": rows, "repaired": fetched})
     else:
-        for tree, path in wrong:
-            click.echo(f"wrong: {tree} {path}")
-    if wrong:
-        raise DigestMismatch(
-            f"{len(wrong)} files are not what they should be",
-            hint=f"warmset rm {wrong[0][0][:19]}, then pull it again; and look after the disk",
+        for row in rows:
+            click.echo(f"wrong: {row['tree']} {row['path']}")
+        for tree, count in repaired.items():
+            click.echo(f"repaired: {tree}, {size_text(count)} fetched")
+    if wrong and not repair:
+        raise Corrupted(
+            f"{len(rows)} files are not what they should be", hint="warmset verify --repair fetches them again"
         )
-    if output == "text":
+    if output == "text" and not wrong:
         click.echo(f"{len(chosen)} models, {size_text(total)}: all bytes are right")
+
+
+def _repair(
+    store: Store,
+    wrong: dict[Digest, list[TreeFile]],
+    *,
+    plain_http: bool,
+    on_progress: Callable[[Progress], None],
+) -> dict[Digest, int]:
+    """Bytes fetched for each tree."""
+    from cache.repair import pull_again, quarantine_wrong
+    from cache.sources import SourceOptions
+
+    for files in wrong.values():  # all of them first: two trees may share a blob
+        quarantine_wrong(store, files)
+    return {
+        tree: pull_again(
+            store,
+            tree,
+            options=lambda reference: SourceOptions(
+                plain_http=plain_hosts(reference, plain_http=plain_http), docker_config=True
+            ),
+            on_progress=on_progress,
+        ).bytes_origin
+        for tree in wrong
+    }

@@ -26,7 +26,7 @@ _random = random.Random(7)
 BIG = _random.randbytes(3 * CHUNK + 100)
 MEMBER = _random.randbytes(2000)
 FIRST = {"model.bin": BIG, "conf/config.json": b"{}", "conf/deep/empty": b"", "member.txt": MEMBER}
-SECOND = {"weights/model.bin": BIG}
+SECOND = {"weights/model.bin": BIG, "notes/member.txt": MEMBER}
 
 
 def digest_of(data: bytes) -> Digest:
@@ -47,8 +47,14 @@ def pull(store: Store, served: bytes) -> None:
         ingest.commit(digest_of(bytes(found)))
 
 
+def unpack(store: Store) -> None:
+    with store.stage() as staged:
+        staged.write(MEMBER)
+        staged.commit()
+
+
 def live(root: Path, promises: Path) -> None:
-    """Pull two models that share a blob, mount one, give up the other. Runs to its end after any earlier crash."""
+    """Pull two models that share blobs, mount one, mend it, give up the other. Runs to its end after any crash."""
     said = os.open(promises, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def promise(what: str, of: str) -> None:
@@ -63,9 +69,7 @@ def live(root: Path, promises: Path) -> None:
                 pull(store, BIG)
             promise("blob", digest_of(BIG).hex)
             store.commit_small([(digest_of(data), data) for data in (b"{}", b"")])
-            with store.stage() as staged:
-                staged.write(MEMBER)
-                staged.commit()
+            unpack(store)
             store.publish_tree(first)
             promise("tree", first.digest.hex)
         store.publish_tree(second)
@@ -77,6 +81,9 @@ def live(root: Path, promises: Path) -> None:
         promise("pin", PUBLICATION)
         with suppress(InUse):
             store.remove_tree(second.digest)
+        store.drop_blob(digest_of(MEMBER))  # as if its bytes had rotted
+        unpack(store)
+        store.publish_tree(second)
         promise("gone", "record first")
         promise("gone", f"tree {first.digest.hex}")
         store.remove_tree(first.digest)

@@ -22,6 +22,8 @@ TABLE = [
     (errors.ClusterUnavailable, C.UNAVAILABLE, NOT_FINAL),
     (errors.DiskError, C.UNAVAILABLE, NOT_FINAL),
     (errors.StoreLocked, C.UNAVAILABLE, NOT_FINAL),
+    (errors.Paused, C.UNAVAILABLE, NOT_FINAL),
+    (errors.Corrupted, C.UNAVAILABLE, NOT_FINAL),
     (errors.CacheVolumeLost, C.UNAVAILABLE, NOT_FINAL),
     (errors.Cancelled, C.CANCELLED, NOT_FINAL),
     (errors.WaitTimeout, C.DEADLINE_EXCEEDED, NOT_FINAL),

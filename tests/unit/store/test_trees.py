@@ -117,15 +117,47 @@ def test_rotten_bytes_are_found_dropped_and_fetched_into_another_file(store: Sto
     assert file.read_bytes() == b"b"
 
 
-def test_a_damaged_tree_that_is_mounted_is_left_as_it_is(store: Store) -> None:
+def test_a_mounted_tree_is_mended_file_by_file_and_open_files_keep_what_they_opened(store: Store) -> None:
+    tree = add_tree(store, FILES)
+    path = store.tree_path(tree.digest)
+    store.pin(PIN, tree=tree.digest, note={})
+    folder, good = path.stat().st_ino, (path / "model.safetensors").stat().st_ino
+    corrupt(path / "same.txt")
+    with (path / "same.txt").open("rb") as opened:
+        store.drop_blob(digest_of(b"b"))
+        with pytest.raises(NotFound):
+            store.publish_tree(tree)
+        store.commit_small([(digest_of(b"b"), b"b")])
+        store.publish_tree(tree)
+        assert opened.read() == b"c"
+    assert (path / "same.txt").read_bytes() == (path / "tokenizer" / "b.txt").read_bytes() == b"b"
+    assert path.stat().st_ino == folder
+    assert (path / "model.safetensors").stat().st_ino == good
+    assert all(entry.stat().st_mode & 0o777 == 0o555 for entry in [path, *path.rglob("*")] if entry.is_dir())
+    assert store.tree(tree.digest) == tree
+    assert files_below(store, "scratch", "records/mending") == []
+
+
+def test_a_mounted_tree_that_lost_a_folder_is_left_as_it_is(store: Store) -> None:
     tree = add_tree(store, FILES)
     store.pin(PIN, tree=tree.digest, note={})
-    inode = store.tree_path(tree.digest).stat().st_ino
-    store.drop_blob(digest_of(b"b"))
-    store.commit_small([(digest_of(b"b"), b"b")])
+    path = store.tree_path(tree.digest)
+    path.chmod(0o755)
+    (path / "tokenizer").chmod(0o755)
+    (path / "tokenizer").rename(store.root / "elsewhere")
     with pytest.raises(InUse):
         store.publish_tree(tree)
-    assert store.tree_path(tree.digest).stat().st_ino == inode
+
+
+def test_a_kill_in_the_middle_of_mending_is_settled_at_the_next_start(root: Path) -> None:
+    with Store.open(root) as store:
+        tree = add_tree(store, FILES)
+        path = store.tree_path(tree.digest)
+        (root / "records" / "mending" / tree.digest.hex).touch()
+        (path / "tokenizer").chmod(0o755)
+    with Store.open(root) as store:
+        assert (path / "tokenizer").stat().st_mode & 0o777 == 0o555
+        assert files_below(store, "records/mending") == []
 
 
 def test_dropping_an_absent_blob_says_so(store: Store) -> None:
