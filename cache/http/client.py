@@ -99,6 +99,7 @@ class Client:
                 connection.abort()
 
     def close(self) -> None:
-        for connection in self._connections.values():
-            connection.close()
-        self._connections.clear()
+        with self._lock:
+            for connection in self._connections.values():
+                connection.close()
+            self._connections.clear()

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Literal
 
 from api.digest import Digest
-from api.errors import InUse, NotFound
+from api.errors import InUse, NotFound, Pulling
 from api.tree import Tree, TreeFile
 from cache.store import blobs, pins, quarantine, records, space, sweep, trees
 from cache.store.datafile import IO
@@ -54,6 +54,7 @@ class Store:
         self._io: IO = io
         self._keep_free = keep_free
         self._claims = Claims()
+        self._ingesting: set[Digest] = set()
         self._lock = threading.Lock()
 
     @classmethod
@@ -131,15 +132,20 @@ class Store:
     def ingest(self, digest: Digest, *, size: int, chunk_bytes: int) -> Ingest:
         """Start the blob, or resume what is left of it; its space is reserved and, where possible, allocated.
 
-        One at a time a digest. Raises InsufficientCache, which says how much is missing.
+        One at a time a digest: raises Pulling while another ingest of it is open. Raises InsufficientCache, which says
+        how much is missing.
         """
         sizes = {digest: size}
         with self._lock, self._writing(f"starting the ingest of {digest}"):
+            if digest in self._ingesting:
+                raise Pulling(f"{digest} is on its way already")
             space.reserve(self._layout, self._claims, sizes, keep_free=self._keep_free)
+            self._ingesting.add(digest)
 
         def release() -> None:
             with self._lock:
                 self._claims.drop(sizes)
+                self._ingesting.discard(digest)
 
         try:
             return Ingest.open(

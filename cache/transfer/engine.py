@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from api.digest import Digest
-from api.errors import Cancelled, DigestMismatch
+from api.errors import Cancelled, DigestMismatch, Pulling
 from cache.http.ranges import RangesIgnored
 from cache.http.retry import RetryPolicy
 from cache.transfer.buffers import BufferPool, aligned_buffer
@@ -33,8 +33,10 @@ _LEAVE_S = 10.0  # how long workers get to leave after a stop; they may be in a 
 
 
 class BlobStore(Protocol):
-    """Where blobs go. MUST verify what it commits: ``ingest(...).commit`` and ``commit_small`` raise DigestMismatch."""
+    """Where blobs go. MUST verify what it commits: ``ingest(...).commit`` and ``commit_small`` raise DigestMismatch.
+    ``ingest`` MUST raise Pulling while another transfer has the blob open."""
 
+    def has_blob(self, digest: Digest, size: int, /) -> bool: ...
     def ingest(self, digest: Digest, *, size: int, chunk_bytes: int) -> Ingest: ...
     def commit_small(self, items: Sequence[tuple[Digest, bytes]], /) -> None: ...
 
@@ -169,8 +171,13 @@ class _Crew:
                 task.run(tools)
                 self._schedule.finished()
 
-    def _begin(self, wanted: WantedFile, tools: Tools) -> Share:
-        ingest = self._store.ingest(wanted.digest, size=wanted.size, chunk_bytes=CHUNK_BYTES)
+    def _begin(self, wanted: WantedFile, tools: Tools) -> Share | None:
+        ingest = self._ingest(wanted)
+        if ingest is None:
+            self._meter.reused(wanted.size)
+            self._meter.finished()
+            self._schedule.finished()
+            return None
         opened = OpenFile.resume(wanted, ingest, chunk_bytes=CHUNK_BYTES, tools=tools)
         with self._lock:
             share = self._schedule.opened(wanted, opened.missing)
@@ -178,6 +185,20 @@ class _Crew:
         # What an earlier run left is hashed now, by this worker, while others may already fetch what is missing.
         self._complete(share, opened.frontier.advance(tools.scratch))
         return share
+
+    def _ingest(self, wanted: WantedFile) -> Ingest | None:
+        """None when another transfer has brought the blob meanwhile: it is fetched once, however many want it.
+
+        Waiting cannot become a circle: a worker stays with a file that it began as long as there is something left.
+        """
+        while True:
+            try:
+                return self._store.ingest(wanted.digest, size=wanted.size, chunk_bytes=CHUNK_BYTES)
+            except Pulling:
+                if self._stop.wait(_TICK_S):
+                    raise Cancelled("the transfer was cancelled") from None
+            if self._store.has_blob(wanted.digest, wanted.size):
+                return None
 
     def _continue(self, share: Share, run: Run, tools: Tools) -> None:
         with self._lock:

@@ -11,6 +11,7 @@ from api.digest import Digest
 from api.errors import Cancelled, DigestMismatch, Forbidden, NotFound, SourceUnavailable
 from cache.sources.oci.registry import Repository
 from cache.store import Store
+from cache.transfer.progress import Progress
 from tests.support.fake_registry import FakeRegistry, Fault
 from tests.unit.transfer.conftest import content, fetch
 
@@ -207,3 +208,26 @@ def test_small_files_share_commits_and_a_connection(
     wanted = [blob(registry, 100 + seed, seed=seed) for seed in range(150)]
     fetch(repository, store, *wanted)
     assert all(store.has_blob(digest, size) for digest, size in wanted)
+
+
+def test_two_transfers_that_want_one_blob_fetch_it_once(
+    registry: FakeRegistry, repository: Repository, store: Store
+) -> None:
+    wanted = blob(registry, CHUNK + 5)
+    own = [blob(registry, 2 * MIB, seed=seed) for seed in (2, 3)]
+    results: list[object] = []
+
+    def work(*blobs: tuple[Digest, int]) -> None:
+        try:
+            results.append(fetch(repository, store, *blobs))
+        except BaseException as error:
+            results.append(error)
+
+    threads = [threading.Thread(target=work, args=(wanted, mine)) for mine in own]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert [type(result) for result in results] == [Progress, Progress], results
+    assert all(store.has_blob(*one) for one in (wanted, *own))
+    assert registry.blob_bytes() == CHUNK + 5 + 2 * 2 * MIB
