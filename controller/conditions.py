@@ -14,11 +14,6 @@ def condition(conditions: Iterable[Condition], kind: str) -> Condition | None:
     return next((c for c in conditions if c.type == kind), None)
 
 
-def is_true(conditions: Iterable[Condition], kind: str) -> bool:
-    found = condition(conditions, kind)
-    return found is not None and found.status == "True"
-
-
 def with_condition(
     conditions: Iterable[Condition],
     kind: str,

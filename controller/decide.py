@@ -67,10 +67,6 @@ class Decision:
     release: tuple[tuple[str, str], ...] = ()
     terms: Terms = field(default_factory=Terms)
 
-    @property
-    def forced(self) -> bool:
-        return bool(self.release) and self.reason not in ("Warm", "Released")
-
 
 def decide(facts: GroupFacts, *, now: datetime) -> Decision:
     gated = tuple(pod for pod in facts.pods if is_gated(pod))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -13,18 +14,20 @@ from kube.client import ApiError, Client
 from kube.resources import EVENT
 
 MOST_REMEMBERED = 10_000
+CHANGED_AFTER_S = 60.0  # numbers in a message may change every second
 CLUSTER_SCOPED = "default"  # where events about cluster-scoped objects live
 
 log = structlog.get_logger()
 
 
 class Events:
-    """The same words about the same object are written once by one process. A failure to write is only logged."""
+    """What is said about an object with one reason is not said again for a while, unless it has changed, and
+    then not at once. A failure to write is only logged."""
 
     def __init__(self, client: Client, *, instance: str) -> None:
         self._client = client
         self._instance = instance
-        self._said: dict[str, None] = {}
+        self._said: dict[tuple[str, str], tuple[str, float]] = {}  # message and when, by UID and reason
 
     async def say(
         self,
@@ -37,12 +40,14 @@ class Events:
     ) -> None:
         """``about`` has apiVersion, kind and metadata (namespace, name, uid)."""
         meta = about["metadata"]
-        digest = hashlib.sha256(f"{meta.get('uid', '')}\n{reason}\n{message}".encode()).hexdigest()[:16]
-        if digest in self._said:
+        key = (meta.get("uid", ""), reason)
+        before, at = self._said.get(key, ("", -CHANGED_AFTER_S))
+        if message == before or time.monotonic() - at < CHANGED_AFTER_S:
             return
         if len(self._said) >= MOST_REMEMBERED:
             self._said.clear()
-        self._said[digest] = None
+        self._said[key] = (message, time.monotonic())
+        digest = hashlib.sha256("\n".join((*key, message)).encode()).hexdigest()[:16]
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         namespace = meta.get("namespace") or CLUSTER_SCOPED
         body = {

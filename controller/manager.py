@@ -19,7 +19,7 @@ from controller.metrics import Metrics
 from controller.owners import Owners
 from controller.queue import WorkQueue
 from controller.reconcile import groups, models, nodes, pods, warm_sets
-from controller.reconcile.context import Context, Kind, Work
+from controller.reconcile.context import Context, Kind, Queues, Work
 from controller.server import serve_http, serve_https
 from controller.startup import take_over
 from controller.trust import Trust
@@ -30,6 +30,7 @@ from kube.client import ApiError, Client
 
 LEASE = "warmset-controller"
 WORKERS = 8  # reconciles at a time; they mostly wait for the API server
+RESOLVERS = 4  # Models resolved at a time; they wait for registries
 TRUST_EVERY_S = 60.0
 
 _RECONCILE: dict[Kind, Callable[[Context, Work], Awaitable[float | None]]] = {
@@ -64,7 +65,7 @@ async def run(client: Client, config: Config, *, identity: str, stop: asyncio.Ev
         owners=Owners(client),
         events=Events(client, instance=identity),
         metrics=metrics,
-        queue=WorkQueue(),
+        queues=Queues(),
         reports={},
         freed={},
         paces={},
@@ -116,7 +117,7 @@ async def _lead(context: Context, watching: Watching, election: Election, trust:
     await watching.synced()
     await election.acquire()
     context.metrics.leading.set(1)
-    watching.queue = context.queue
+    watching.queues = context.queues
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_work(context, watching), name="work")
@@ -124,7 +125,7 @@ async def _lead(context: Context, watching: Watching, election: Election, trust:
             await election.hold()
             raise LeadershipLost("another replica leads")
     finally:
-        context.queue.close()
+        context.queues.close()
 
 
 async def _work(context: Context, watching: Watching) -> None:
@@ -132,14 +133,16 @@ async def _work(context: Context, watching: Watching) -> None:
     watching.everything()
     async with asyncio.TaskGroup() as tasks:
         for number in range(WORKERS):
-            tasks.create_task(_worker(context), name=f"worker-{number}")
+            tasks.create_task(_worker(context, context.queues.main), name=f"worker-{number}")
+        for number in range(RESOLVERS):
+            tasks.create_task(_worker(context, context.queues.models), name=f"resolver-{number}")
 
 
-async def _worker(context: Context) -> None:
-    queue, metrics = context.queue, context.metrics
+async def _worker(context: Context, queue: WorkQueue[Work]) -> None:
+    metrics = context.metrics
     while True:
         work = await queue.take()
-        metrics.queued.set(len(queue))
+        metrics.queued.set(len(context.queues.main) + len(context.queues.models))
         begun = time.monotonic()
         try:
             again_s = await _RECONCILE[work.kind](context, work)
@@ -161,7 +164,7 @@ async def _worker(context: Context) -> None:
 async def _keep_trust(trust: Trust, watching: Watching) -> None:
     while True:
         await asyncio.sleep(TRUST_EVERY_S)
-        await _trust_once(trust, publish=watching.queue is not None)  # the leader publishes
+        await _trust_once(trust, publish=watching.queues is not None)  # the leader publishes
 
 
 async def _trust_once(trust: Trust, *, publish: bool) -> None:

@@ -3,8 +3,8 @@
 Nodes are taken with the fewest missing bytes first, and the group's pods are packed onto them by their requests.
 A plan keeps the nodes it already holds as long as they are fit, so that bytes already pulled are not pulled
 elsewhere, and a restart changes nothing. Where the group itself asked to stay within a topology domain, one domain
-is chosen: the one with most held nodes, then least bytes for its slowest node, then least bytes in all, then the
-tightest fit.
+is chosen: the one with fewest discouraged nodes, then most held ones, then least bytes for its slowest node, then
+least bytes in all, then the tightest fit.
 """
 
 from __future__ import annotations
@@ -81,9 +81,16 @@ class _Choice:
     domain: str
     size: int  # usable nodes of the domain: the smaller, the tighter the fit
 
-    def cost(self) -> tuple[int, int, int, int, str]:
+    def cost(self) -> tuple[int, int, int, int, int, str]:
         missing = [c.missing_bytes for c in self.nodes]
-        return -sum(c.held for c in self.nodes), max(missing, default=0), sum(missing), self.size, self.domain
+        return (
+            sum(c.discouraged for c in self.nodes),
+            -sum(c.held for c in self.nodes),
+            max(missing, default=0),
+            sum(missing),
+            self.size,
+            self.domain,
+        )
 
 
 def plan(demand: Demand, candidates: Iterable[Candidate]) -> Plan:

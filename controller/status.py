@@ -16,7 +16,6 @@ MOST_GROUPS = 64  # as the schema
 MOST_NODES = 128  # of one group; those not ready come first, the counts are of all
 
 PLANNED, WARM, DEGRADED = "Planned", "Warm", "Degraded"
-_UNPLANNED = ("NoDomainFits", "NoUsableNodes")
 
 
 @dataclass(frozen=True, slots=True)

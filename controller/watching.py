@@ -15,8 +15,7 @@ from controller.fitting import selector_matches
 from controller.made import warm_set_name
 from controller.nodes import trim
 from controller.pods import Pod, is_gated, models, node
-from controller.queue import WorkQueue
-from controller.reconcile.context import STATUS_DELAY_S, Work
+from controller.reconcile.context import STATUS_DELAY_S, Kind, Queues, Work
 from controller.resources import MODEL, NODE_CACHE, WARM_SET
 from controller.warm_groups import placed_groups
 from controller.world import World, keep_pod, trim_pod
@@ -28,10 +27,10 @@ Object = dict[str, Any]
 
 
 class Watching:
-    """``queue`` is None while another replica leads."""
+    """``queues`` is None while another replica leads."""
 
     def __init__(self, client: Client, world: World, book: GroupBook) -> None:
-        self.queue: WorkQueue[Work] | None = None
+        self.queues: Queues | None = None
         self._world = world
         self._book = book
         self.reflectors = {
@@ -62,14 +61,14 @@ class Watching:
         for key in self._world.warm_sets:
             self._add("warmset", key)
 
-    def _add(self, kind: Any, key: Key) -> None:
-        if self.queue is None:
+    def _add(self, kind: Kind, key: Key) -> None:
+        if self.queues is None:
             return
         work = Work(kind, *key)
         if kind == "warmset":
-            self.queue.add_later(work, STATUS_DELAY_S)
+            self.queues.main.add_later(work, STATUS_DELAY_S)
         else:
-            self.queue.add(work)
+            self.queues.of(kind).add(work)
 
     # -- changes --------------------------------------------------------------------------------------------
 
@@ -93,7 +92,7 @@ class Watching:
             if (model := self._world.models_by_hash.get(hashed)) is not None:
                 self._add("model", (model.metadata.namespace, model.metadata.name))
         held = frozenset(self._book.groups_on(key[1]))
-        for group in held:
+        for group in held - self._world.placed.keys():
             self._add("group", ("", group))
         for pod in self._world.pods_on(key[1]):
             self._enrolled(pod)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, NamedTuple
 
@@ -29,6 +29,21 @@ class Work(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Queues:
+    """Models have their own: a registry that does not answer must not keep groups from being let go."""
+
+    main: WorkQueue[Work] = field(default_factory=WorkQueue)
+    models: WorkQueue[Work] = field(default_factory=WorkQueue)
+
+    def of(self, kind: Kind) -> WorkQueue[Work]:
+        return self.models if kind == "model" else self.main
+
+    def close(self) -> None:
+        self.main.close()
+        self.models.close()
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     client: Client
     config: Config
@@ -37,20 +52,20 @@ class Context:
     owners: Owners
     events: Events
     metrics: Metrics
-    queue: WorkQueue[Work]
+    queues: Queues
     reports: dict[str, Decision]  # the last decision about each group, for the WarmSets' status
     freed: dict[str, datetime]  # when a stranded pod of a group was last deleted
     paces: dict[tuple[str, str], Paces]  # of each WarmSet's nodes
 
     def group(self, group: str) -> None:
-        self.queue.add(Work("group", "", group))
+        self.queues.main.add(Work("group", "", group))
 
     def node(self, name: str) -> None:
-        self.queue.add(Work("node", "", name))
+        self.queues.main.add(Work("node", "", name))
 
     def warm_set(self, namespace: str, name: str) -> None:
         """Status of WarmSets: several changes within a moment are one write."""
-        self.queue.add_later(Work("warmset", namespace, name), STATUS_DELAY_S)
+        self.queues.main.add_later(Work("warmset", namespace, name), STATUS_DELAY_S)
 
 
 STATUS_DELAY_S = 0.2

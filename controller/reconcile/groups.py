@@ -25,6 +25,8 @@ log = structlog.get_logger()
 
 async def reconcile(context: Context, work: Work) -> float | None:
     group, now = work.name, datetime.now(UTC)
+    if group in context.world.placed:
+        return None  # planned by its WarmSet, no pods belong to it
     enrolment = context.book.enrolment(group)
     facts = _look(context, group)
     if facts is None or enrolment is None:
@@ -102,13 +104,12 @@ async def _say(context: Context, facts: GroupFacts, decision: Decision) -> None:
             message = f"warming {len(decision.plan.all_nodes)} nodes for {facts.member.size} pods: {nodes}"
             await context.events.say(about, reason="Planned", message=message, action="Plan")
         return
-    kind = "Normal" if decision.reason in ("Warm", "ModelNotResolved") else "Warning"
     await context.events.say(
         about,
         reason=decision.reason,
         message=decision.message,
         action="Release" if decision.release else "Hold",
-        kind="Normal" if kind == "Normal" else "Warning",
+        kind="Normal" if decision.reason in ("Warm", "ModelNotResolved") else "Warning",
     )
 
 

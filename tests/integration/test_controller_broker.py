@@ -14,11 +14,16 @@ import pytest
 
 from api import keys
 from api.broker import Grant, GrantRequest
+from api.errors import SecretNotGranted
 from api.node import NodeError
+from api.reference import parse_reference
+from api.resources import Model
+from controller.credentials import credential
 from controller.resources import MODEL
 from kube.client import ApiError, Client, Object
 from kube.resources import CONFIG_MAP, POD, SECRET, SERVICE_ACCOUNT
 from tests.support.control import HOME, REVISION, TEAM, Control, controlling, make_model, make_node, pod, wanted_on
+from tests.support.controlplane import ControlPlane
 from tests.support.installation import eventually, service_account_token
 
 HASH = keys.model_key(TEAM, "llama")
@@ -161,3 +166,15 @@ async def test_the_authority_is_published_and_the_secret_holds_the_key(control: 
     assert (await cluster.get(SECRET, "warmset-tls", namespace=HOME))["data"].keys() >= {"tls.crt", "tls.key"}
     with pytest.raises(ApiError):
         await cluster.get(SECRET, "warmset-tls", namespace=TEAM)
+
+
+async def test_a_secret_that_the_namespace_does_not_grant_is_said_to_be_so(
+    control: Control, cluster: Client, control_plane: ControlPlane
+) -> None:
+    token = await service_account_token(cluster, "somebody", namespace=HOME)
+    kubeconfig = control_plane.kubeconfig_for(token, name="somebody")
+    model = msgspec.convert(await make_model(cluster, secretRef={"name": "login"}), type=Model)
+    async with await Client.connect(kubeconfig=kubeconfig) as unprivileged:
+        with pytest.raises(SecretNotGranted) as refused:
+            await credential(unprivileged, model, reference=parse_reference(model.spec.source))
+    assert "warmset-secret-reader" in refused.value.hint

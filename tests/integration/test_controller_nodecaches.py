@@ -238,3 +238,31 @@ async def test_a_leader_that_died_is_followed_when_its_lease_has_run_out(cluster
         async with controlling(cluster, identity="two", webhook=False):
             took_s = await eventually(lambda: leads("two"), what="another leader", within_s=15)
             assert took_s >= 1
+
+
+async def test_the_plan_of_a_warm_set_outlives_its_agents_reports_and_a_restart(cluster: Client) -> None:
+    async def planned() -> dict[str, list[str]]:
+        return {n: [g for m in await wanted_on(cluster, n) for g in m.get("groups", [])] for n in ("n1", "n2", "n3")}
+
+    async with controlling(cluster) as first:
+        await make_model(cluster)
+        await make_node(cluster, "n2")
+        await agent_says(cluster, "n2")
+        await make_warm_set(cluster, "ahead", {"groups": {"count": 1, "size": 1}})
+
+        async def there() -> bool:
+            return bool((await planned())["n2"])
+
+        await eventually(there, what="a plan")
+        before = await planned()
+        for name in ("n1", "n3"):  # as good or better, but the plan stands
+            await make_node(cluster, name)
+            await agent_says(cluster, name, {"llama": "Ready"})
+        await agent_says(cluster, "n2", {"llama": "Pulling"}, bytesDone=1)
+        await asyncio.sleep(1.5)
+        assert await planned() == before
+        await first.kill()
+    async with controlling(cluster, identity="two"):
+        await agent_says(cluster, "n2", {"llama": "Pulling"}, bytesDone=2)
+        await asyncio.sleep(1.5)
+        assert await planned() == before

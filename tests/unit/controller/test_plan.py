@@ -87,6 +87,11 @@ def test_the_tighter_of_two_equal_domains_is_chosen() -> None:
     assert plan(Demand(pods=(POD,), topology_key="rack"), nodes).domain == "r2"
 
 
+def test_a_domain_without_discouraged_nodes_goes_before_a_held_one() -> None:
+    nodes = [candidate("a", rack="r1", held=True, discouraged=True), candidate("b", rack="r2", missing=5)]
+    assert plan(Demand(pods=(POD,), topology_key="rack"), nodes).domain == "r2"
+
+
 def test_a_domain_that_another_group_has_is_not_taken() -> None:
     nodes = [candidate("a", rack="r1"), candidate("b", rack="r2", missing=5)]
     demand = Demand(pods=(POD,), topology_key="rack", taken_domains=frozenset({"r1"}))
