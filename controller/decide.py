@@ -18,6 +18,7 @@ from controller.groups import GroupMember
 from controller.nodes import NodeView
 from controller.plan import Candidate, Demand, Plan, plan
 from controller.pods import Pod, gates, is_gated, key, node
+from controller.quantities import add
 from controller.warmth import NODE_FAILURES, Wanted, Warmth, agreeing, by_node
 
 DEFAULT_SCHEDULER = "default-scheduler"
@@ -33,11 +34,15 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """A node as this group sees it: free for it means not taken by pods nor reserved by other groups' plans."""
+    """A node as this group sees it: free for it means not taken by pods nor reserved by other groups' plans.
+
+    ``leaving`` is what will be free too once pods that are being deleted have gone.
+    """
 
     view: NodeView
     free: Mapping[str, int]
     warmth: Warmth
+    leaving: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +140,17 @@ def candidates(nodes: Iterable[NodeFacts], *, held: Iterable[str]) -> list[Candi
 
 
 def _lenient(facts: GroupFacts) -> list[Candidate]:
-    """All nodes, those that cannot be warmed now behind all others."""
-    found = candidates(facts.nodes, held=facts.held)
-    return [replace(c, unusable=None, discouraged=c.unusable is not None) for c in found]
+    """All nodes; those that cannot be warmed now, or have pods still going, behind all others."""
+    leaving = {n.view.name: n.leaving for n in facts.nodes if n.leaving}
+    return [
+        replace(
+            c,
+            unusable=None,
+            free=add((c.free, leaving.get(c.node.name, {}))),
+            discouraged=c.unusable is not None or c.node.name in leaving,
+        )
+        for c in candidates(facts.nodes, held=facts.held)
+    ]
 
 
 def _unusable(warmth: Warmth) -> tuple[str, str] | None:
@@ -152,9 +165,10 @@ def _unusable(warmth: Warmth) -> tuple[str, str] | None:
 def _nothing_fits(
     facts: GroupFacts, chosen: Plan, ours_only: tuple[tuple[str, str], ...], *, expired: bool
 ) -> Decision:
-    """Whether the cluster has no room, or only lacks nodes that can be warmed now.
+    """Whether the cluster has no room, or only none as it is now: agents are missing, or pods are still going.
 
-    The second may heal by itself, so the group keeps nodes for then, and those that can be warmed are.
+    The second heals by itself (every rollout in a full cluster passes through it), so the group keeps nodes for
+    then, and those that can be warmed are.
     """
     anyhow = plan(_demand(facts), _lenient(facts))
     why = summary(chosen.rejections)
@@ -163,7 +177,7 @@ def _nothing_fits(
         return Decision("NoDomainFits", message, plan=chosen, release=ours_only)
     if expired:
         return _force(facts, ours_only, f"held for long enough; no usable nodes: {why}")
-    return Decision("NoUsableNodes", f"some nodes that the group needs cannot be warmed: {why}", plan=anyhow)
+    return Decision("NoUsableNodes", f"some nodes that the group needs cannot be used yet: {why}", plan=anyhow)
 
 
 def _force(facts: GroupFacts, ours_only: tuple[tuple[str, str], ...], message: str) -> Decision:

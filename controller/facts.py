@@ -60,6 +60,7 @@ def node_facts(
                 view=view,
                 free=subtract(free, reserved) if reserved else free,
                 warmth=warmth(name, node=view, cache=world.caches.get(name), wanted=wanted),
+                leaving=world.leaving(name),
             )
         )
     return tuple(found)

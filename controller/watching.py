@@ -130,6 +130,9 @@ class Watching:
     def _on_pod(self, key: Key, old: Pod | None, new: Pod | None) -> None:
         known = self._world.pods.get(key)
         self._world.on_pod(key, old, new)
+        if new is None and old is not None and node(old):
+            for group in self._book.groups_on(node(old)):  # some wait for the room that it gave back
+                self._add("group", ("", group))
         if known is None and key not in self._world.pods:
             return  # not ours
         self._add("pod", key)

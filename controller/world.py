@@ -17,7 +17,7 @@ from api import keys
 from api.resources import Model, NodeCache, WarmSet, Wire
 from controller import nodes
 from controller.nodes import NodeView
-from controller.pods import Pod, is_ours, is_terminal, node
+from controller.pods import Pod, is_going, is_ours, is_terminal, node
 from controller.quantities import Resources, add, pod_requests, subtract
 from controller.warm_groups import placed_groups
 from kube.reflector import Key
@@ -39,11 +39,16 @@ class World:
         self.placed: dict[str, Key] = {}  # the WarmSet of each group that is asked for ahead of pods, by the group's id
         self.pods: dict[Key, Pod] = {}  # ours: with our gate, label or volume
         self._used: dict[str, Resources] = {}  # by node: requests of all its pods that still run
+        self._leaving: dict[str, Resources] = {}  # the part of it whose pods are being deleted
         self._ours_on: dict[str, set[Key]] = {}
         self._free: dict[str, Resources] = {}  # worked out when asked for; every plan asks for every node
 
     def used(self, node_name: str) -> Resources:
         return self._used.get(node_name, {})
+
+    def leaving(self, node_name: str) -> Resources:
+        """What pods that are being deleted will give back."""
+        return self._leaving.get(node_name, {})
 
     def free(self, view: NodeView) -> Resources:
         """What the node can still take beside the pods that run on it."""
@@ -89,6 +94,9 @@ class World:
             if pod is not None and node(pod):
                 self._used[node(pod)] = combine(self.used(node(pod)), _requests(pod))
                 self._free.pop(node(pod), None)
+                if is_going(pod):
+                    left = combine(self.leaving(node(pod)), _requests(pod))
+                    self._leaving[node(pod)] = {name: amount for name, amount in left.items() if amount}
         known = self.pods.pop(key, None)
         if known is not None and node(known):
             self._ours_on[node(known)].discard(key)
@@ -109,7 +117,7 @@ def trim_pod(pod: Pod) -> Pod:
     if is_ours(pod):
         kept = {name: value for name, value in meta.items() if name != "managedFields"}
         return {**pod, "metadata": kept}
-    names = ("namespace", "name", "uid", "resourceVersion")
+    names = ("namespace", "name", "uid", "resourceVersion", "deletionTimestamp")
     return {
         "metadata": {name: meta[name] for name in names if name in meta},
         "spec": {"nodeName": spec["nodeName"]},

@@ -311,3 +311,21 @@ async def test_a_pod_that_our_term_strands_is_deleted_once_to_be_made_anew(
     await released(cluster, "vllm-0")
     await asyncio.sleep(4)
     assert not await deleted()
+
+
+async def test_a_pod_waits_for_the_node_of_the_pod_that_it_replaces(control: Control, cluster: Client) -> None:
+    """A full cluster: the old pod still holds its GPUs while it ends, and its node is the one that is warm."""
+    await make_model(cluster)
+    await make_node(cluster, "n1")
+    await agent_says(cluster, "n1", {"llama": "Ready"})
+    old = pod("old", gpus=8, nodeName="n1")
+    old["metadata"]["finalizers"] = ["example.com/slow"]
+    await cluster.create(POD, old, namespace="default")
+    await cluster.delete(POD, "old", namespace="default", grace_s=30)
+    await create(cluster, "new")
+    await asyncio.sleep(1.5)
+    assert (await held(cluster))["new"]
+    await cluster.patch(POD, "old", {"metadata": {"finalizers": None}}, namespace="default")
+    await cluster.delete(POD, "old", namespace="default", grace_s=0)
+    (body,) = await released(cluster, "new", within_s=3)
+    assert node_affinity(body)[PREFERRED][0]["preference"]["matchExpressions"][0]["values"] == ["n1"]

@@ -131,6 +131,16 @@ def test_a_group_waits_for_a_node_that_cannot_be_warmed_now_and_warms_the_others
     assert set(decision.plan.nodes) == {"n1", "n2"}
 
 
+def test_a_group_waits_for_the_room_of_pods_that_are_going() -> None:
+    """A rollout in a full cluster: the old pods hold their GPUs until they have ended."""
+    full = node("n2", "Ready", gpus=0)
+    leaving = replace(full, leaving={GPU: 8, "pods": 1})
+    assert decide(group(*TWO, nodes=(node("n1"), full)), now=NOW).reason == "NoDomainFits"
+    decision = decide(group(*TWO, nodes=(node("n1"), leaving)), now=NOW)
+    assert (decision.reason, decision.release) == ("NoUsableNodes", ())
+    assert set(decision.plan.nodes) == {"n1", "n2"}
+
+
 def test_a_node_whose_disk_fails_is_replaced_and_one_whose_source_fails_is_not() -> None:
     spare = node("n3")
     full = group(*TWO, nodes=(node("n1"), node("n2", "Failed", reason="InsufficientCache"), spare), held=("n1", "n2"))
@@ -198,3 +208,25 @@ def test_looking_at_the_held_nodes_alone_decides_the_same_where_they_suffice(
     if suffices(part):
         one, other = decide(part, now=NOW), decide(whole, now=NOW)
         assert (one.plan.nodes, one.release, one.terms) == (other.plan.nodes, other.release, other.terms)
+
+
+@given(NODES, st.integers(1, 3), st.booleans())
+def test_nothing_goes_before_enough_nodes_are_warm_unless_it_says_why(
+    drawn: list[tuple[str, int, bool]], size: int, late: bool
+) -> None:
+    nodes = tuple(
+        node(f"n{i}", state, gpus=8 * (gpus % 2), tree=TREE if kept else OTHER_TREE)
+        for i, (state, gpus, kept) in enumerate(drawn)
+    )
+    pods = tuple(pod("a" if i == 0 else f"a-{i}") for i in range(size))
+    expires = NOW - timedelta(seconds=1) if late else None
+    decision = decide(group(*pods, nodes=nodes, size=size, expires=expires), now=NOW)
+    room = [n for n in nodes if n.free[GPU] >= 8]
+    if decision.reason == "Warm":
+        warm = [n for n in room if n.view.hostname in decision.terms.hostnames]
+        assert len(warm) >= size
+        assert len({n.warmth.trees for n in warm}) == 1
+        assert all(n.warmth.ready for n in warm)
+    elif decision.release:
+        assert decision.terms.hostnames == ()
+        assert decision.reason == ("NoDomainFits" if len(room) < size else "HoldExpired")

@@ -67,6 +67,19 @@ def _gpus(body: dict[str, Any]) -> int:
     return int(body["spec"]["containers"][0]["resources"]["requests"][GPU])
 
 
+def test_pods_that_are_being_deleted_are_about_to_give_their_room_back() -> None:
+    world = World()
+    world.on_node(("", "n1"), node("n1"))
+    running, going = trim_pod(pod("p", on="n1", gpus=2)), pod("p", on="n1", gpus=2)
+    going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    world.on_pod(("t", "p"), None, running)
+    assert world.leaving("n1") == {}
+    world.on_pod(("t", "p"), running, trim_pod(going))
+    assert (world.leaving("n1")[GPU], world.free(world.nodes["n1"])[GPU]) == (2, 6)
+    world.on_pod(("t", "p"), trim_pod(going), None)
+    assert (world.leaving("n1"), world.free(world.nodes["n1"])[GPU]) == ({}, 8)
+
+
 def test_a_foreign_pod_is_reduced_to_what_it_takes() -> None:
     trimmed = trim_pod(pod("p", on="n1", gpus=2))
     assert "containers" not in trimmed["spec"]
