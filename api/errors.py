@@ -13,6 +13,7 @@
     │   └── UnsafePath          a file name that could leave the tree
     ├── UnsupportedSource       a reference or media type that this version cannot read
     ├── DigestMismatch          bytes differ from their digest
+    ├── SourceChanged           the source serves something else under a version that was fixed before
     ├── Corrupted               bytes that were verified rotted on the disk; they are fetched again
     ├── InsufficientCache       the node's cache cannot take it (bytes or inodes)
     ├── DiskError               the disk failed (EIO, read-only)
@@ -119,6 +120,11 @@ class UnsupportedSource(WarmsetError):
 
 
 class DigestMismatch(WarmsetError):
+    exit_code = 7
+    grpc_status = "DATA_LOSS"
+
+
+class SourceChanged(WarmsetError):
     exit_code = 7
     grpc_status = "DATA_LOSS"
 

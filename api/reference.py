@@ -1,13 +1,16 @@
 """References: where a model comes from.
 
 oci://host[:port]/repo[:tag][@sha256:<hex>]      hf://org/name[@revision]
-s3://bucket/prefix   gs://bucket/prefix   az://container/prefix   https://…   file:///…
+s3://bucket/prefix   gs://bucket/prefix   az://container/prefix   https://…   file:///…   and others by fsspec's names
+
+A revision is what a reference resolved to. Written behind a reference it pins it: ``@<commit>`` for hf, for all but oci
+and hf ``@sha256:<hex>``, the digest of a listing of the files with their versions.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from api.digest import Digest
 from api.errors import InvalidArtifact, InvalidReference
@@ -18,6 +21,9 @@ SCHEMES = ("oci", "hf", "s3", "gs", "az", "https", "file")
 _REPOSITORY = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 _HOST = re.compile(r"([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,39}")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_LISTING = re.compile(r"sha256:[0-9a-f]{64}")
 _EXAMPLE = "for example oci://registry.example.com/models/llama-3-70b:v1"
 
 
@@ -45,20 +51,47 @@ class OciReference:
         """What to ask the registry for: the digest where there is one, else the tag."""
         return str(self.digest) if self.digest else (self.tag or "latest")
 
+    @property
+    def place(self) -> str:
+        """The repository, whatever the revision: what a credential opens."""
+        return f"oci://{self.host}/{self.repository}"
+
+    @property
+    def is_pinned(self) -> bool:
+        return self.digest is not None
+
+    def pinned(self, revision: str) -> OciReference:
+        """This reference at exactly ``revision``. Raises InvalidArtifact for what is no digest."""
+        return replace(self, digest=Digest.parse(revision))
+
 
 @dataclass(frozen=True, slots=True)
 class UrlReference:
-    """A reference of any other scheme, ``location`` being all after ``scheme://``."""
+    """A reference of any other scheme: ``location`` is all after ``scheme://``, up to ``@revision``."""
 
     scheme: str
     location: str
+    revision: str = ""
 
     def __str__(self) -> str:
-        return f"{self.scheme}://{self.location}"
+        return f"{self.place}@{self.revision}" if self.revision else self.place
 
     @property
     def name(self) -> str:
-        return self.location.partition("@")[0].rstrip("/").rpartition("/")[2]
+        return self.location.rstrip("/").rpartition("/")[2]
+
+    @property
+    def place(self) -> str:
+        """The repository, bucket with prefix or file, whatever the revision: what a credential opens."""
+        return f"{self.scheme}://{self.location}"
+
+    @property
+    def is_pinned(self) -> bool:
+        return (_COMMIT if self.scheme == "hf" else _LISTING).fullmatch(self.revision) is not None
+
+    def pinned(self, revision: str) -> UrlReference:
+        """This reference at exactly ``revision``."""
+        return replace(self, revision=revision)
 
 
 Reference = OciReference | UrlReference
@@ -69,7 +102,7 @@ def parse_reference(text: str) -> Reference:
     scheme, separator, rest = text.strip().partition("://")
     if not separator:
         raise InvalidReference(f"{text[:200]!r} has no scheme", hint=f"write {_EXAMPLE}")
-    if scheme not in SCHEMES:
+    if not _SCHEME.fullmatch(scheme):
         raise InvalidReference(f"unknown scheme {scheme[:40]!r}", hint=f"known: {', '.join(SCHEMES)}")
     if "@" in rest.partition("/")[0]:
         raise InvalidReference("a reference must not hold credentials", hint="use `docker login` or spec.secretRef")
@@ -80,7 +113,13 @@ def parse_reference(text: str) -> Reference:
     if "?" in rest or "#" in rest:
         # Signed queries are credentials; fragments mean nothing to a source.
         raise InvalidReference("a reference must not hold a query or a fragment")
-    return UrlReference(scheme, rest)
+    location, at, revision = rest.partition("@") if scheme == "hf" else rest.rpartition("@")
+    if scheme == "hf":
+        if at and not revision:
+            raise InvalidReference("nothing after the @", hint="write for example hf://org/name@main")
+        return UrlReference(scheme, location, revision)
+    # A name in a bucket may itself hold an @.
+    return UrlReference(scheme, location, revision) if _LISTING.fullmatch(revision) else UrlReference(scheme, rest)
 
 
 def _parse_oci(rest: str) -> OciReference:

@@ -7,14 +7,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from api.digest import Digest
-from api.tree import Tree
-from cache.sources.artifact import Artifact, Filter
+from api.errors import DigestMismatch, SourceChanged
+from api.tree import Tree, TreeFile
+from cache.intake import Intake
+from cache.layouts import arrange
+from cache.origin import Origin
+from cache.prove import Proof
+from cache.sources.artifact import Artifact
+from cache.sources.source import Resolved
+from cache.store.places import Known, Place
 from cache.store.store import Store
 from cache.transfer.engine import Settings, transfer
 from cache.transfer.file import WantedFile
 from cache.transfer.plan import plan
 from cache.transfer.progress import Meter, Progress
-from cache.transfer.reader import Session
 from cache.unpack import WantedArchive
 
 
@@ -27,40 +33,80 @@ class Fetched:
     bytes_reused: int
 
 
+@dataclass(frozen=True, slots=True)
+class Todo:
+    """What a pull does about the files whose sha256 is known: take as it is, read for a proof, or fetch."""
+
+    reused: tuple[TreeFile, ...]
+    unproven: tuple[TreeFile, ...]
+    missing: tuple[TreeFile, ...]
+
+
 def fetch(
     store: Store,
-    artifact: Artifact,
+    resolved: Resolved,
     *,
-    wanted: Filter,
-    open_session: Callable[[], Session],
+    origin: Origin,
+    place: Place,
+    trust_store: bool,
     workers: int,
     limit_bps: int | None,
     on_progress: Callable[[Progress], None] | None,
     cancel: threading.Event,
 ) -> Fetched:
-    """Bring every blob into ``store`` and publish the tree. Raises what ``transfer`` and the store do."""
-    blobs = {file.digest: file.size for file in artifact.files}
-    missing = _missing(store, blobs)
-    meter = Meter(bytes_total=artifact.size, files_total=len(blobs) + len(artifact.archives))
-    reused = sum(blobs.values()) - sum(file.size for file in missing)
+    """Bring every blob into ``store`` and publish the tree.
+
+    Raises what ``transfer`` and the store do, and SourceChanged where bytes differ from what a pull fixed before.
+    """
+    known = place.known()
+    artifact = resolved.artifact.with_hashes(known.hashes)
+    todo = sort_out(artifact, store=store, known=known, trust_store=trust_store)
+    meter = Meter(bytes_total=artifact.size, files_total=len(artifact.blobs))
+    reused = sum(file.size for file in todo.reused)
     meter.reused(reused)
-    meter.finished(len(blobs) - len(missing))
-    archives = [WantedArchive(archive, store, wanted) for archive in artifact.archives]
+    meter.finished(len(todo.reused))
+    archives = [WantedArchive(archive, store, origin.wanted) for archive in artifact.archives]
+    intake = Intake(store, place=place, unhashed=artifact.unhashed, trust_store=trust_store)
+    wanted = [WantedFile(file.digest, file.size) for file in todo.missing]
+    wanted += {file.key: WantedFile(file.key, file.size) for file in artifact.unhashed}.values()
+    proofs = [Proof(file.digest, file.size, place) for file in todo.unproven]
     # An archive's files are known only once it is unpacked; together they are no larger than it is.
-    with store.claim({**blobs, **{archive.digest: archive.size for archive in artifact.archives}}):
-        transfer(
-            [*archives, *plan(missing)],
-            store=store,
-            open_session=open_session,
-            settings=Settings(workers=workers, limit_bps=limit_bps),
-            meter=meter,
-            cancel=cancel,
-            on_progress=on_progress,
-        )
-        tree = Tree.of([*artifact.files, *(file for archive in archives for file in archive.files)])
-        store.publish_tree(tree)
-    return Fetched(tree, bytes_origin=meter.snapshot().bytes_origin, bytes_reused=reused)
+    with store.claim(artifact.blobs):
+        try:
+            transfer(
+                [*archives, *proofs, *plan(wanted)],
+                store=intake,
+                open_session=resolved.open_session,
+                settings=Settings(workers=workers, limit_bps=limit_bps),
+                meter=meter,
+                cancel=cancel,
+                on_progress=on_progress,
+            )
+        except DigestMismatch as error:
+            if len(artifact.unhashed) == len(resolved.artifact.unhashed):
+                raise
+            raise SourceChanged(
+                f"{place.name}: {error.message}; the first pull fixed what it serves under this version",
+                hint="ask whoever keeps the source; if the new bytes are right, give them a new name or version",
+            ) from error
+        complete = artifact.with_hashes(intake.found)
+        tree = Tree.of([*complete.files, *(file for archive in archives for file in archive.files)])
+        arranged = arrange(tree, layout=origin.layout, reference=origin.reference, git=resolved.artifact.unhashed)
+        for _, content in arranged.made:
+            with store.stage() as staged:
+                staged.write(content)
+                staged.commit()
+        store.publish_tree(arranged.tree)
+    return Fetched(arranged.tree, bytes_origin=meter.snapshot().bytes_origin, bytes_reused=reused)
 
 
-def _missing(store: Store, blobs: dict[Digest, int]) -> list[WantedFile]:
-    return [WantedFile(digest, size) for digest, size in blobs.items() if not store.has_blob(digest, size)]
+def sort_out(artifact: Artifact, *, store: Store, known: Known, trust_store: bool) -> Todo:
+    """``trust_store`` takes any present blob; else only what came through this very place before."""
+    files: dict[Digest, TreeFile] = {file.digest: file for file in artifact.files}
+    present = {digest for digest, file in files.items() if store.has_blob(digest, file.size)}
+    usable = present if trust_store else present & known.proven
+    return Todo(
+        reused=tuple(file for digest, file in files.items() if digest in usable),
+        unproven=tuple(file for digest, file in files.items() if digest in present - usable),
+        missing=tuple(file for digest, file in files.items() if digest not in present),
+    )

@@ -1,7 +1,7 @@
 """Bring a model into the store: resolve, fetch what is missing, publish the tree.
 
-A present tree is a warm hit: only the manifest is asked for, or nothing at all where the reference is pinned by digest
-and the store remembers having pulled it from this repository.
+A present tree is a warm hit: only the source's listing is asked for, or nothing at all where the reference is pinned
+and the store remembers having pulled it from this very place.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from api.reference import OciReference, Reference
+from api.reference import Reference
 from api.tree import Tree
-from cache.http.network import network_from_env
+from cache.layouts import Layout, arrange, check_layout
+from cache.origin import Origin
 from cache.sources.artifact import Filter
-from cache.sources.oci.registry import Repository
 from cache.sources.options import SourceOptions
-from cache.sources.resolve import Resolved, require_oci, resolve_in
+from cache.sources.resolve import resolve_wanted
+from cache.sources.source import Resolved
+from cache.store.places import Place
 from cache.store.records import PullRecord
 from cache.store.store import Store
 from cache.transfer.progress import Progress
@@ -32,7 +34,7 @@ class Pulled:
     path: Path
     bytes_origin: int
     bytes_reused: int
-    source: str  # the reference pinned to the revision, and the filter: what a pull record keeps
+    source: str  # the text of its Origin: what a pull record keeps
 
 
 def pull(
@@ -42,6 +44,8 @@ def pull(
     options: SourceOptions,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    layout: Layout = "plain",
+    trust_store: bool = False,
     workers: int = 4,
     on_progress: Callable[[Progress], None] | None = None,
     cancel: threading.Event | None = None,
@@ -50,25 +54,30 @@ def pull(
 ) -> Pulled:
     """Make the model's tree present in ``store``, complete, verified and durable, and return where it is.
 
+    ``trust_store`` says that all in the store belongs to one user, whose every reference may have it. Without it, what
+    is present counts only where it came through the same place before (its repository, its bucket's prefix); all else
+    is read through the reference and hashed, though stored once: a registry may name digests that it does not have.
+
     ``key`` records the pull under the caller's name of the model. ``limit_bps`` is in bytes per second.
     Raises Cancelled when ``cancel`` is set (what has come stays for a resume), or what ``resolve`` and the store raise.
     """
-    oci = require_oci(reference)
-    wanted = Filter(tuple(include), tuple(exclude))
-    pulled = _remembered(store, oci, wanted=wanted)
+    check_layout(layout, reference=reference)
+    origin = Origin(reference, Filter(tuple(include), tuple(exclude)), layout)
+    place = Place(store.root, reference.place)
+    pulled = _recorded(store, origin) if reference.is_pinned else None
     if pulled is None:
-        repository = Repository(oci, options=options, network=network_from_env())
-        resolved = resolve_in(repository, oci, wanted=wanted)
-        source = _source(resolved.reference, wanted)
-        pulled = _present(store, resolved, source=source)
+        resolved = resolve_wanted(reference, options=options, wanted=origin.wanted)
+        origin = replace(origin, reference=resolved.reference)
+        pulled = _present(store, resolved, origin=origin, place=place, trust_store=trust_store)
         if pulled is None:
             from cache.fetch import fetch  # the engine: a warm hit does without it, and without its import
 
             fetched = fetch(
                 store,
-                resolved.artifact,
-                wanted=wanted,
-                open_session=repository.session,
+                resolved,
+                origin=origin,
+                place=place,
+                trust_store=trust_store,
                 workers=workers,
                 limit_bps=limit_bps,
                 on_progress=on_progress,
@@ -80,37 +89,32 @@ def pull(
                 store.tree_path(fetched.tree.digest),
                 bytes_origin=fetched.bytes_origin,
                 bytes_reused=fetched.bytes_reused,
-                source=source,
+                source=str(origin),
             )
     if key is not None:
         store.record_pull(PullRecord(key=key, revision=pulled.revision, tree=pulled.tree.digest, source=pulled.source))
     return pulled
 
 
-def _source(pinned: OciReference, wanted: Filter) -> str:
-    """What one tree comes from, as text: a revision of one repository, seen through one filter."""
-    return f"{replace(pinned, tag=None)} {wanted}".rstrip()
-
-
-def _remembered(store: Store, reference: OciReference, *, wanted: Filter) -> Pulled | None:
-    """The tree of a reference pinned by digest that was pulled from this very repository before."""
-    if reference.digest is None:
+def _present(store: Store, resolved: Resolved, *, origin: Origin, place: Place, trust_store: bool) -> Pulled | None:
+    known = place.known()
+    found = resolved.artifact.with_hashes(known.hashes).tree
+    if found is None:  # archives, or the first pull of a version: only a record tells which tree came of it
+        return _recorded(store, origin)
+    if not trust_store and not found.blobs.keys() <= known.proven:
         return None
-    return _recorded(store, _source(reference, wanted))
+    arranged = arrange(found, layout=origin.layout, reference=origin.reference, git=resolved.artifact.unhashed)
+    tree = store.tree(arranged.tree.digest)
+    return None if tree is None else _warm(store, tree, revision=resolved.revision, source=str(origin))
 
 
-def _recorded(store: Store, source: str) -> Pulled | None:
+def _recorded(store: Store, origin: Origin) -> Pulled | None:
+    """The tree of a pinned origin, as pulled before from the very same place."""
+    source = str(origin)
     for record in store.pull_records():
         if record.source == source and (tree := store.tree(record.tree)) is not None:
             return _warm(store, tree, revision=record.revision, source=source)
     return None
-
-
-def _present(store: Store, resolved: Resolved, *, source: str) -> Pulled | None:
-    if resolved.tree is None:  # archives: only a record tells which tree they unpacked to
-        return _recorded(store, source)
-    tree = store.tree(resolved.tree.digest)
-    return None if tree is None else _warm(store, tree, revision=resolved.revision, source=source)
 
 
 def _warm(store: Store, tree: Tree, *, revision: str, source: str) -> Pulled:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 
 from api.digest import Digest
 from api.errors import Corrupted, NotFound
-from api.reference import Reference, parse_reference
+from api.reference import Reference
 from api.tree import TreeFile
+from cache.origin import Origin
 from cache.pull import Pulled, pull
 from cache.sources.options import SourceOptions
-from cache.store.records import PullRecord
 from cache.store.store import Store
 from cache.transfer.progress import Progress
 
@@ -45,13 +45,14 @@ def pull_again(
             f"nothing tells where tree {tree} came from",
             hint="import it again from where its files lie, or `warmset rm` it",
         )
-    reference, include, exclude = _origin(record)
+    origin = Origin.parse(record.source)
     pulled = pull(
         store,
-        reference,
-        options=options(reference),
-        include=include,
-        exclude=exclude,
+        origin.reference,
+        options=options(origin.reference),
+        include=origin.wanted.include,
+        exclude=origin.wanted.exclude,
+        layout=origin.layout,
         on_progress=on_progress,
         cancel=cancel,
         key=record.key,
@@ -62,10 +63,3 @@ def pull_again(
             hint="warmset rm the damaged one, and use the new one",
         )
     return pulled
-
-
-def _origin(record: PullRecord) -> tuple[Reference, list[str], list[str]]:
-    """A record's source: the pinned reference, then the globs of its filter (cache.sources.artifact.Filter)."""
-    reference, *globs = record.source.split(" ")
-    include = [glob[1:] for glob in globs if glob.startswith("+")]
-    return parse_reference(reference), include, [glob[1:] for glob in globs if glob.startswith("-")]

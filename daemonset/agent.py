@@ -52,7 +52,7 @@ async def run(config: AgentConfig) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     with await asyncio.to_thread(Store.open, config.root, io=config.io, wait_s=LOCK_WAIT_S) as store:
-        fetch = fetcher(store, limits=config.limits, docker_config=config.cluster is None)
+        fetch = fetcher(store, limits=config.limits, ambient=config.cluster is None)
         await Agent(config, store=store, fetch=fetch).run(stop)
 
 

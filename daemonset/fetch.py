@@ -15,8 +15,8 @@ from daemonset.config import Limits
 from daemonset.pulls import Fetch
 
 
-def fetcher(store: Store, *, limits: Limits, docker_config: bool) -> Fetch:
-    """``docker_config`` lets a stand-alone agent use its user's logins; in a cluster a node has none to lend."""
+def fetcher(store: Store, *, limits: Limits, ambient: bool) -> Fetch:
+    """``ambient`` lets a stand-alone agent use its user's logins; in a cluster a node has none to lend."""
     # Shared out beforehand: the sum holds whatever runs, and one pull alone gets its share only.
     share = limits.download_bytes_per_second
     limit_bps = None if share is None else max(1, share // limits.pulls)
@@ -25,7 +25,7 @@ def fetcher(store: Store, *, limits: Limits, docker_config: bool) -> Fetch:
         return pull(
             store,
             parse_reference(grant.source),
-            options=source_options(grant, docker_config=docker_config),
+            options=source_options(grant, ambient=ambient),
             include=grant.include,
             exclude=grant.exclude,
             workers=limits.workers,
@@ -37,7 +37,7 @@ def fetcher(store: Store, *, limits: Limits, docker_config: bool) -> Fetch:
     return fetch
 
 
-def source_options(grant: Grant, *, docker_config: bool) -> SourceOptions:
+def source_options(grant: Grant, *, ambient: bool) -> SourceOptions:
     """The grant's credential for its host, and its word on TLS for the source's host alone."""
     reference = parse_reference(grant.source)
     credential = None
@@ -46,4 +46,4 @@ def source_options(grant: Grant, *, docker_config: bool) -> SourceOptions:
             host=given.host, username=given.username, password=given.password, identity_token=given.identity_token
         )
     without_tls = {reference.host} if grant.plain_http and isinstance(reference, OciReference) else set()
-    return SourceOptions(credential=credential, plain_http=frozenset(without_tls), docker_config=docker_config)
+    return SourceOptions(credential=credential, plain_http=frozenset(without_tls), ambient=ambient)

@@ -1,15 +1,18 @@
-"""What a reference resolved to: plain files whose hashes are known, and archives that hold more of them."""
+"""What a reference resolved to: files whose sha256 is known or not, and archives that hold more of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 
 from api.digest import Digest
 from api.errors import InvalidArtifact
 from api.tree import Tree, TreeFile
+
+EMPTY = Digest("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,31 +40,76 @@ class Archive:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Unhashed:
+    """A file whose sha256 the source does not publish; only its bytes tell it.
+
+    ``key`` stands in for the digest until then: it hashes all that the source does say of these very bytes (its
+    version, its git-sha1), so that the same key means the same bytes. ``git_sha1`` is checked where it is known.
+    """
+
+    path: str
+    size: int
+    key: Digest
+    git_sha1: str = ""
+
+
+def key_of(*said: str) -> Digest:
+    """The key of a file of which the source says this much."""
+    return Digest(hashlib.sha256("\0".join(said).encode()).hexdigest())
+
+
 @dataclass(frozen=True)
 class Artifact:
-    """Files in the order of the manifest, after the filter; archives are filtered as they unpack."""
+    """Files in the order of the source, after the filter; archives are filtered as they unpack."""
 
     files: tuple[TreeFile, ...]
-    archives: tuple[Archive, ...]
+    archives: tuple[Archive, ...] = ()
+    unhashed: tuple[Unhashed, ...] = ()
 
     @cached_property
     def tree(self) -> Tree | None:
         """The tree, where every hash is known before a byte is fetched."""
-        return None if self.archives else Tree.of(self.files)
+        return None if self.archives or self.unhashed else Tree.of(self.files)
 
     @property
     def size(self) -> int:
         """Bytes to fetch when nothing is there yet: each distinct blob once."""
+        return sum(self.blobs.values())
+
+    @property
+    def blobs(self) -> dict[Digest, int]:
+        """Size in bytes of all that may have to be fetched, by digest or key."""
         blobs = {file.digest: file.size for file in self.files}
+        blobs.update((file.key, file.size) for file in self.unhashed)
         blobs.update((archive.digest, archive.size) for archive in self.archives)
-        return sum(blobs.values())
+        return blobs
+
+    def with_hashes(self, hashes: Mapping[Digest, Digest]) -> Artifact:
+        """The artifact with the sha256 of those unhashed files whose key is in ``hashes``."""
+        found = [TreeFile(f.path, f.size, hashes[f.key]) for f in self.unhashed if f.key in hashes]
+        rest = tuple(file for file in self.unhashed if file.key not in hashes)
+        return replace(self, files=(*self.files, *found), unhashed=rest)
 
 
 def check_files(files: Sequence[TreeFile]) -> None:
     """Refuse an artifact whose names clash or are unsafe, before its filter hides some of them."""
     if files:
         Tree.of(files)
-    empty = Digest("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
     for file in files:
-        if (file.size == 0) != (file.digest == empty):
+        if (file.size == 0) != (file.digest == EMPTY):
             raise InvalidArtifact(f"file {file.path!r}: size {file.size} does not go with its digest")
+
+
+def select(known: Sequence[TreeFile], unhashed: Sequence[Unhashed], *, wanted: Filter) -> Artifact:
+    """The artifact of a source's files. Raises InvalidArtifact or UnsafePath, also for what the filter leaves out."""
+    # An empty file needs no telling.
+    known = [*known, *(TreeFile(file.path, 0, EMPTY) for file in unhashed if not file.size)]
+    unhashed = [file for file in unhashed if file.size]
+    check_files(known)
+    Tree.of([*known, *(TreeFile(file.path, file.size, file.key) for file in unhashed)])
+    files = tuple(file for file in known if wanted.takes(file.path))
+    rest = tuple(file for file in unhashed if wanted.takes(file.path))
+    if not files and not rest:
+        raise InvalidArtifact("no file of the model is left to take", hint="include or exclude fewer")
+    return Artifact(files, unhashed=rest)

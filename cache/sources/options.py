@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A user and password, or an identity token (OAuth2 refresh token), for exactly one registry host."""
+    """A user and password, or a token, for exactly one host: a registry, a Hub endpoint or a bucket.
+
+    Which fields a source reads stands in docs/sources.md."""
 
     host: str  # as in a reference: host or host:port
     username: str = field(default="", repr=False)
@@ -17,9 +19,10 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
-    """``docker_config`` reads the user's docker configuration; in a cluster it stays off, since a node's own
-    credentials must never serve somebody's reference."""
+    """``ambient`` lets a source use what the user is logged in to (docker's configuration, a Hub token, a cloud's
+    environment) and drivers of schemes that reach anywhere. In a cluster it stays off: a node's own credentials must
+    never serve somebody's reference."""
 
     credential: Credential | None = None
     plain_http: frozenset[str] = frozenset()  # hosts (as in a reference) that are spoken to without TLS
-    docker_config: bool = False
+    ambient: bool = False

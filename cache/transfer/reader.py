@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Protocol
 
 from api.digest import Digest
 from api.errors import Cancelled
-from cache.http.response import Response
 from cache.http.retry import TRANSIENT, Retries, RetryPolicy
+from cache.sources.source import Body, Session
 from cache.transfer.progress import Meter
 from cache.transfer.throttle import Throttle
 
+__all__ = ["BlobReader", "Link", "Session"]
+
 _PROGRESS_BYTES = 64 * 1024  # a connection that brought this much was worth opening: failures are counted anew
-
-
-class Session(Protocol):
-    """One thread's way to a source. ``abort`` MUST make a blocked ``open`` or read of another thread fail soon."""
-
-    def open(self, digest: Digest, *, size: int, start: int, stop: int) -> Response: ...
-    def abort(self) -> None: ...
-    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +52,7 @@ class BlobReader:
         self._stop = stop
         self._link = link
         self._sequential = sequential
-        self._response: Response | None = None
+        self._response: Body | None = None
         self._retries = Retries(link.policy, link.cancel)
         self._since_failure = 0
 
@@ -97,7 +90,7 @@ class BlobReader:
             raise ConnectionResetError("the body ended early")
         return got
 
-    def _open(self, scratch: memoryview) -> Response:
+    def _open(self, scratch: memoryview) -> Body:
         if not self._sequential:
             return self._session.open(self._digest, size=self._size, start=self._position, stop=self._stop)
         response = self._session.open(self._digest, size=self._size, start=0, stop=self._size)

@@ -72,7 +72,7 @@ def command(
 
     started_s = time.monotonic()
     parsed = parse_reference(reference)
-    options = SourceOptions(plain_http=plain_hosts(parsed, plain_http=plain_http), docker_config=True)
+    options = SourceOptions(plain_http=plain_hosts(parsed, plain_http=plain_http), ambient=True)
     try:
         with open_store(root) as store, Reporter(parsed.name) as reporter:
             pulled = pull(
@@ -84,6 +84,7 @@ def command(
                 workers=workers,
                 on_progress=reporter,
                 limit_bps=limit,
+                trust_store=True,  # this user's own
                 key=str(parsed),
             )
             store.touch(pulled.tree.digest)

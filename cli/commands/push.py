@@ -47,7 +47,7 @@ def command(
 
     started_s = time.monotonic()
     parsed = parse_reference(reference)
-    options = SourceOptions(plain_http=plain_hosts(parsed, plain_http=plain_http), docker_config=True)
+    options = SourceOptions(plain_http=plain_hosts(parsed, plain_http=plain_http), ambient=True)
     try:
         with Reporter(parsed.name) as reporter:
             pushed = push(

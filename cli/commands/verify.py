@@ -90,7 +90,7 @@ def _repair(
             store,
             tree,
             options=lambda reference: SourceOptions(
-                plain_http=plain_hosts(reference, plain_http=plain_http), docker_config=True
+                plain_http=plain_hosts(reference, plain_http=plain_http), ambient=True
             ),
             on_progress=on_progress,
         ).bytes_origin

@@ -147,4 +147,4 @@ def _credential(host: str, options: SourceOptions) -> Credential | None:
     given = options.credential
     if given is not None and (given.host == host or {given.host, host} <= DOCKER_HUB):
         return given
-    return docker_credential(host) if options.docker_config else None
+    return docker_credential(host) if options.ambient else None

@@ -52,7 +52,7 @@ def test_the_name_is_the_last_component(text: str, name: str) -> None:
     ("text", "says"),
     [
         ("llama-3-70b", "no scheme"),
-        ("ftp://h/x", "unknown scheme"),
+        ("FTP!://h/x", "unknown scheme"),
         ("oci://", "empty"),
         ("oci://h.example/UPPER:v1", "repository"),
         ("oci://h.example/../etc:v1", "repository"),

@@ -37,6 +37,7 @@ TABLE = [
     (errors.SecretNotGranted, C.PERMISSION_DENIED, FINAL),
     (errors.NotFound, C.NOT_FOUND, FINAL),
     (errors.DigestMismatch, C.DATA_LOSS, FINAL),
+    (errors.SourceChanged, C.DATA_LOSS, FINAL),
     (errors.InvalidArtifact, C.DATA_LOSS, FINAL),
     (errors.UnsafePath, C.DATA_LOSS, FINAL),
     (errors.InUse, C.FAILED_PRECONDITION, FINAL),

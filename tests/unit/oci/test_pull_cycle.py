@@ -32,6 +32,7 @@ SIZE = sum(map(len, FILES.values()))
 
 
 def bring(registry: FakeRegistry, store: Store, name: str = "m/tiny:v1", **options: Any) -> Pulled:
+    options.setdefault("trust_store", True)
     return pull(store, reference(registry, name), options=trusting(registry), **options)
 
 
@@ -254,5 +255,5 @@ def test_a_passing_failure_of_the_manifest_is_waited_out(registry: FakeRegistry)
 
 
 def test_other_schemes_are_refused_plainly(store: Store) -> None:
-    with pytest.raises(UnsupportedSource, match="hf://"):
-        pull(store, parse_reference("hf://org/name"), options=SourceOptions())
+    with pytest.raises(UnsupportedSource, match="gopher://"):
+        pull(store, parse_reference("gopher://host/name"), options=SourceOptions())

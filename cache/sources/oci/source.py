@@ -1,0 +1,36 @@
+"""OCI registries as a source."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+from api.reference import OciReference
+from cache.http.network import network_from_env
+from cache.http.retry import with_retries
+from cache.sources.artifact import Filter
+from cache.sources.oci.layers import read_layers
+from cache.sources.oci.registry import Repository
+from cache.sources.options import SourceOptions
+from cache.sources.source import PATIENCE, Resolved
+
+
+def resolve_oci(reference: OciReference, *, options: SourceOptions, wanted: Filter) -> Resolved:
+    """One manifest request; no blob is touched. The revision is the digest of the manifest."""
+    repository = Repository(reference, options=options, network=network_from_env())
+    session = repository.session()
+    try:
+        fetched = with_retries(
+            lambda: session.manifest(reference.manifest),
+            policy=PATIENCE,
+            cancel=threading.Event(),
+            what=str(repository),
+        )
+    finally:
+        session.close()
+    return Resolved(
+        reference=replace(reference, digest=fetched.digest),
+        revision=str(fetched.digest),
+        artifact=read_layers(fetched.manifest, wanted=wanted),
+        open_session=repository.session,  # the login is reused for the blobs
+    )
