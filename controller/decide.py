@@ -12,16 +12,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from controller.fitting import PodShape, Rejection, shape
+from controller.fitting import Rejection, shape
 from controller.gates import Terms
 from controller.groups import GroupMember
+from controller.groups.parts import absent
+from controller.groups.placer import DEFAULT, placer
 from controller.nodes import NodeView
 from controller.plan import Candidate, Demand, Plan, plan
 from controller.pods import Pod, gates, is_gated, key, node
 from controller.quantities import add
 from controller.warmth import NODE_FAILURES, Wanted, Warmth, agreeing, by_node
-
-DEFAULT_SCHEDULER = "default-scheduler"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,8 @@ class NodeFacts:
 
 @dataclass(frozen=True, slots=True)
 class GroupFacts:
-    """The snapshot. ``pods`` are the group's living pods; ``held`` the nodes of its earlier plan, in order."""
+    """The snapshot. ``pods`` are the group's living pods, ``roles`` the part of the group that each is one of;
+    ``held`` the nodes of its earlier plan, in order."""
 
     member: GroupMember
     pods: tuple[Pod, ...]
@@ -57,6 +58,7 @@ class GroupFacts:
     held: tuple[str, ...] = ()
     taken_domains: frozenset[str] = frozenset()
     expires: datetime | None = None
+    roles: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +114,12 @@ def adopt(facts: GroupFacts) -> Plan:
 
 
 def _demand(facts: GroupFacts) -> Demand:
-    """The declared number of pods; those not made yet are taken to be like the last worker."""
+    """The declared number of pods, those not made yet among them."""
     unbound = [shape(pod) for pod in facts.pods if not node(pod)]
-    workers = sorted(facts.pods, key=lambda pod: (facts.member.name == key(pod)[1], key(pod)))
-    absent = max(0, facts.member.size - len(facts.pods))
-    like = shape(workers[0]) if workers else PodShape()
+    roles = [facts.roles.get(key(pod), "") for pod in facts.pods]
+    still_to_come = [shape(pod) for pod in absent(facts.member, roles=roles, pods=facts.pods)]
     return Demand(
-        pods=(*unbound, *([like] * absent)),
+        pods=(*unbound, *still_to_come),
         topology_key=facts.member.topology_key,
         domain=_domain_of_bound(facts),
         taken_domains=facts.taken_domains,
@@ -215,8 +216,8 @@ def _hostnames(facts: GroupFacts, names: Sequence[str]) -> tuple[str, ...]:
 
 def _domain(facts: GroupFacts, value: str) -> tuple[str, str] | None:
     """Required only where the group asked, and where the scheduler that reads our terms is the default one."""
-    schedulers = {pod["spec"].get("schedulerName", DEFAULT_SCHEDULER) for pod in facts.pods}
-    if not facts.member.topology_key or not value or schedulers != {DEFAULT_SCHEDULER}:
+    placers = {placer(pod) for pod in facts.pods}
+    if not facts.member.topology_key or not value or placers != {DEFAULT}:
         return None
     return facts.member.topology_key, value
 

@@ -43,6 +43,7 @@ def group_facts(
         held=held,
         taken_domains=_taken_domains(world, book, enrolment.member),
         expires=min((clock for clock in clocks if clock is not None), default=None),
+        roles={key(pod): book.enrolments[key(pod)].member.role for pod in pods},
     )
 
 
@@ -67,7 +68,7 @@ def node_facts(
 
 
 def _taken_domains(world: World, book: GroupBook, member: GroupMember) -> frozenset[str]:
-    """Domains of other groups that want theirs alone. LWS keeps groups apart within a namespace, not across."""
+    """Domains of other groups of the same workload API that want theirs alone, as far as that API looks."""
     if not member.exclusive:
         return frozenset()
     taken: set[str] = set()
@@ -76,8 +77,13 @@ def _taken_domains(world: World, book: GroupBook, member: GroupMember) -> frozen
         if enrolment is None or group == member.id:
             continue
         other = enrolment.member
-        if other.exclusive and (other.namespace, other.topology_key) == (member.namespace, member.topology_key):
+        if other.exclusive and _apart(other) == _apart(member):
             bound = [node(pod) for pod in living(world, book, group)]
             names = {name for name in (*bound, *book.plan(group).all_nodes) if name in world.nodes}
             taken |= {world.nodes[name].labels.get(member.topology_key, "") for name in names}
     return frozenset(taken - {""})
+
+
+def _apart(member: GroupMember) -> tuple[str, str, str]:
+    """Exclusive groups for which this is the same share no domain."""
+    return member.system, member.exclusive_namespace, member.topology_key

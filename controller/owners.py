@@ -1,70 +1,139 @@
-"""The chain of controllers above a pod, nearest first, read from the API server and remembered by UID.
+"""The objects above a pod, read from the API server: its chain of controllers, and the PodGroup that it names.
 
 An owner that we may not read, that is gone, or of a kind that the table does not know ends the chain: its own
-reference still names it. Asked of the API server at most once an owner, because a group's pods share theirs.
+reference still names it. What was read is remembered for a moment, because a group's pods share their owners, and no
+longer, because sizes change.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from controller.groups import Owner
+from controller.groups import Owner, gang_reference
+from controller.groups.owner import of_object, of_reference
 from kube.client import ApiError, Client
 from kube.resources import POD, Resource
 
-MOST_STEPS = 8  # LeaderWorkerSet workers have five; a longer chain is somebody's loop
+MOST_STEPS = 8  # a worker of an LLMInferenceService has six; a longer chain is somebody's loop
 MOST_REMEMBERED = 20_000
-DEPLOYMENT_DEADLINE_S = 600  # apps/v1 default of progressDeadlineSeconds
+FRESH_S = 30.0
 
-_APPS = ("apps", "v1")
-_KINDS = {
-    resource.kind: resource
+# Every kind that stands between a pod and the object its user wrote. The chart grants `get` on each.
+KINDS = {
+    (resource.api_version, resource.kind): resource
     for resource in (
         POD,
-        Resource(*_APPS, "statefulsets", "StatefulSet"),
-        Resource(*_APPS, "replicasets", "ReplicaSet"),
-        Resource(*_APPS, "deployments", "Deployment"),
-        Resource(*_APPS, "daemonsets", "DaemonSet"),
-        Resource("batch", "v1", "jobs", "Job"),
+        Resource("apps", "v1", "daemonsets", "DaemonSet"),
+        Resource("apps", "v1", "deployments", "Deployment"),
+        Resource("apps", "v1", "replicasets", "ReplicaSet"),
+        Resource("apps", "v1", "statefulsets", "StatefulSet"),
         Resource("batch", "v1", "cronjobs", "CronJob"),
+        Resource("batch", "v1", "jobs", "Job"),
+        Resource("batch.volcano.sh", "v1alpha1", "jobs", "Job"),
+        Resource("disaggregatedset.x-k8s.io", "v1", "disaggregatedsets", "DisaggregatedSet"),
+        Resource("grove.io", "v1alpha1", "podcliques", "PodClique"),
+        Resource("grove.io", "v1alpha1", "podcliquescalinggroups", "PodCliqueScalingGroup"),
+        Resource("grove.io", "v1alpha1", "podcliquesets", "PodCliqueSet"),
+        Resource("jobset.x-k8s.io", "v1alpha2", "jobsets", "JobSet"),
+        Resource("kaito.sh", "v1beta1", "workspaces", "Workspace"),
+        Resource("kubeflow.org", "v2beta1", "mpijobs", "MPIJob"),
         Resource("leaderworkerset.x-k8s.io", "v1", "leaderworkersets", "LeaderWorkerSet"),
+        Resource("ray.io", "v1", "rayclusters", "RayCluster"),
+        Resource("ray.io", "v1", "rayjobs", "RayJob"),
+        Resource("ray.io", "v1", "rayservices", "RayService"),
+        Resource("scheduling.k8s.io", "v1alpha2", "podgroups", "PodGroup"),
+        Resource("scheduling.k8s.io", "v1alpha3", "podgroups", "PodGroup"),
+        Resource("scheduling.k8s.io", "v1beta1", "podgroups", "PodGroup"),
+        Resource("scheduling.run.ai", "v2alpha2", "podgroups", "PodGroup"),
+        Resource("scheduling.volcano.sh", "v1beta1", "podgroups", "PodGroup"),
+        Resource("serving.knative.dev", "v1", "configurations", "Configuration"),
+        Resource("serving.knative.dev", "v1", "revisions", "Revision"),
+        Resource("serving.knative.dev", "v1", "services", "Service"),
+        Resource("serving.kserve.io", "v1alpha2", "llminferenceservices", "LLMInferenceService"),
+        Resource("serving.kserve.io", "v1beta1", "inferenceservices", "InferenceService"),
+        Resource("trainer.kubeflow.org", "v1alpha1", "trainjobs", "TrainJob"),
     )
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    """What was read, the reference to what stands above it, and when (monotonic seconds)."""
+
+    owner: Owner | None
+    above: Mapping[str, Any] | None
+    read_at: float
 
 
 class Owners:
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._known: dict[str, tuple[Owner, dict[str, Any] | None]] = {}  # uid: owner, its own controller reference
+        self._known: dict[tuple[str, ...], _Remembered] = {}
 
-    async def chain(self, pod: dict[str, Any]) -> tuple[Owner, ...]:
-        """Raises ApiError or ClusterUnavailable when the server cannot answer now."""
+    async def chain(self, pod: dict[str, Any], *, namespace: str = "") -> tuple[Owner, ...]:
+        """The pod's controllers, nearest first; ``namespace`` stands in at admission, where the pod has none.
+
+        Raises ApiError or ClusterUnavailable when the server cannot answer now.
+        """
         found: list[Owner] = []
-        reference = controller_of(pod)
+        where = pod["metadata"].get("namespace") or namespace
+        reference: Mapping[str, Any] | None = controller_of(pod)
         while reference is not None and len(found) < MOST_STEPS:
-            if reference["uid"] not in self._known:
-                if len(self._known) >= MOST_REMEMBERED:
-                    self._known.clear()
-                self._known[reference["uid"]] = await self._read(reference, pod["metadata"]["namespace"])
-            owner, reference = self._known[reference["uid"]]
-            found.append(owner)
+            known = self._recall((reference["uid"],))
+            if known is None:
+                known = self._remember((reference["uid"],), await self._read(reference, where))
+            if known.owner is None:
+                found.append(of_reference(reference))
+                break
+            found.append(known.owner)
+            reference = known.above
         return tuple(found)
 
-    async def _read(self, reference: Mapping[str, Any], namespace: str) -> tuple[Owner, dict[str, Any] | None]:
-        bare = _owner(reference, deadline_s=None)
-        resource = _KINDS.get(reference["kind"])
-        if resource is None or resource.api_version != reference["apiVersion"]:
-            return bare, None
+    async def gang(self, pod: dict[str, Any]) -> Owner | None:
+        """The PodGroup that the pod names. Raises as ``chain``."""
+        wanted = gang_reference(pod)
+        if wanted is None:
+            return None
+        namespace = pod["metadata"]["namespace"]
+        memory = (wanted.api_versions[0], namespace, wanted.name)
+        known = self._recall(memory)
+        if known is None:
+            obj = None
+            for version in wanted.api_versions:
+                obj = obj or await self._get(KINDS[version, wanted.kind], wanted.name, namespace)
+            known = self._remember(memory, obj)
+        return known.owner
+
+    async def _read(self, reference: Mapping[str, Any], namespace: str) -> dict[str, Any] | None:
+        resource = KINDS.get((reference["apiVersion"], reference["kind"]))
+        found = None if resource is None else await self._get(resource, reference["name"], namespace)
+        return found if found is not None and found["metadata"]["uid"] == reference["uid"] else None
+
+    async def _get(self, resource: Resource, name: str, namespace: str) -> dict[str, Any] | None:
         try:
-            found = await self._client.get(resource, reference["name"], namespace=namespace)
+            return await self._client.get(resource, name, namespace=namespace)
         except ApiError as error:
             if error.status in (403, 404):
-                return bare, None
+                return None
             raise
-        if found["metadata"]["uid"] != reference["uid"]:
-            return bare, None
-        return _owner(reference, deadline_s=_deadline_s(reference["kind"], found)), controller_of(found)
+
+    def _recall(self, memory: tuple[str, ...]) -> _Remembered | None:
+        known = self._known.get(memory)
+        return known if known is not None and time.monotonic() - known.read_at < FRESH_S else None
+
+    def _remember(self, memory: tuple[str, ...], obj: dict[str, Any] | None) -> _Remembered:
+        if len(self._known) >= MOST_REMEMBERED:
+            self._known.clear()
+        known = _Remembered(
+            owner=None if obj is None else of_object(obj),
+            above=None if obj is None else controller_of(obj),
+            read_at=time.monotonic(),
+        )
+        self._known[memory] = known
+        return known
 
 
 def controller_of(obj: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -78,23 +147,3 @@ def top(pod: dict[str, Any], chain: tuple[Owner, ...]) -> Owner:
         return chain[-1]
     meta = pod["metadata"]
     return Owner(api_version="v1", kind="Pod", name=meta["name"], uid=meta["uid"])
-
-
-def _owner(reference: Mapping[str, Any], *, deadline_s: int | None) -> Owner:
-    return Owner(
-        api_version=reference["apiVersion"],
-        kind=reference["kind"],
-        name=reference["name"],
-        uid=reference["uid"],
-        deadline_s=deadline_s,
-    )
-
-
-def _deadline_s(kind: str, obj: Mapping[str, Any]) -> int | None:
-    """How long the owner waits for its pods before it calls itself failed."""
-    spec = obj.get("spec") or {}
-    if kind == "Deployment":
-        return int(spec.get("progressDeadlineSeconds", DEPLOYMENT_DEADLINE_S))
-    if kind == "Job" and "activeDeadlineSeconds" in spec:
-        return int(spec["activeDeadlineSeconds"])
-    return None

@@ -1,25 +1,77 @@
-"""Groups: which pods start and fail together. One small module per workload API, asked in a fixed order."""
+"""Groups: which pods start and fail together. One small module per workload API, asked in a fixed order.
+
+An API that only sets labels on the way (a gang scheduler, a queue) is asked after those that make pods, since these
+know the declared size; the user's own annotations win over all.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from controller.groups import explicit, lws, single
-from controller.groups.member import GroupMember, Owner
+from controller.groups import (
+    dra,
+    explicit,
+    grove,
+    jobset,
+    kai,
+    kaito,
+    knative,
+    kserve,
+    kuberay,
+    kueue,
+    lws,
+    modelmesh,
+    mpijob,
+    podgroup,
+    single,
+    volcano,
+    workloads,
+)
+from controller.groups.gang import GangReference
+from controller.groups.member import GroupMember, Part, Subject
+from controller.groups.owner import Owner
 
-__all__ = ["GroupMember", "Owner", "resolve"]
+__all__ = ["GangReference", "GroupMember", "Owner", "Part", "gang_reference", "resolve"]
+
+_RESOLVERS: tuple[Callable[[Subject], GroupMember | None], ...] = (
+    explicit.resolve,
+    lws.resolve,
+    grove.resolve,
+    jobset.resolve,
+    kuberay.resolve,
+    mpijob.resolve,
+    kaito.resolve,
+    kserve.resolve,
+    knative.resolve,
+    modelmesh.resolve,
+    kueue.resolve,
+    podgroup.resolve,
+    volcano.resolve,
+    kai.resolve,
+    dra.resolve,
+    workloads.resolve,
+)
 
 
-def resolve(pod: dict[str, Any], *, namespace: str = "", owners: Sequence[Owner] = ()) -> GroupMember:
-    """The group of ``pod``; the user's own annotations win, a pod nobody claims is a group of one.
+def resolve(
+    pod: dict[str, Any], *, namespace: str = "", owners: Sequence[Owner] = (), gang: Owner | None = None
+) -> GroupMember:
+    """The group of ``pod``; a pod nobody claims is a group of one.
 
     ``owners`` is the pod's controller chain, nearest first; it may be empty (at admission), and then the group's
-    incarnation may be unknown. ``namespace`` stands in where the pod has none yet.
+    incarnation and size may be unknown. ``gang`` is what ``gang_reference`` names. ``namespace`` stands in where
+    the pod has none yet.
     """
-    where = pod["metadata"].get("namespace") or namespace
-    for ask in (explicit.resolve, lws.resolve):
-        member = ask(pod, namespace=where, owners=owners)
+    subject = Subject(pod=pod, namespace=pod["metadata"].get("namespace") or namespace, owners=tuple(owners), gang=gang)
+    for ask in _RESOLVERS:
+        member = ask(subject)
         if member is not None:
             return member
-    return single.resolve(pod, namespace=where, owners=owners)
+    return single.member(subject, system="pod")
+
+
+def gang_reference(pod: dict[str, Any]) -> GangReference | None:
+    """The PodGroup that the pod names, whose size its group needs; None where the workload API tells it."""
+    subject = Subject(pod=pod, namespace=pod["metadata"].get("namespace", ""))
+    return podgroup.reference(subject) or volcano.reference(subject) or kai.reference(subject)

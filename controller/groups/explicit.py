@@ -7,25 +7,21 @@ are warm, when its pods are made anew.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 from api import keys
-from controller.groups.member import GroupMember, Owner, whole_number
+from controller.groups.member import GroupMember, Subject, whole_number
 
 
-def resolve(pod: dict[str, Any], *, namespace: str, owners: Sequence[Owner]) -> GroupMember | None:
-    annotations = pod["metadata"].get("annotations") or {}
-    name = annotations.get(keys.GROUP)
+def resolve(subject: Subject) -> GroupMember | None:
+    name = subject.annotations.get(keys.GROUP)
     if not name:
         return None
-    index = whole_number(annotations.get(keys.WORKER_INDEX), least=0)
+    index = whole_number(subject.annotations.get(keys.WORKER_INDEX), least=0)
     return GroupMember(
         system="annotation",
-        namespace=namespace,
+        namespace=subject.namespace,
         key=name,
         name=name,
-        size=whole_number(annotations.get(keys.GROUP_SIZE), least=1) or 1,
+        size=whole_number(subject.annotations.get(keys.GROUP_SIZE), least=1) or 1,
         index=index,
         leader=index == 0,
     )

@@ -4,20 +4,60 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from controller.groups.owner import Owner
 
 _ORDINAL = re.compile(r"-(\d+)$")
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
-    """One step of a pod's controller chain. ``deadline_s``: how long it waits for its pods, where known."""
+class Subject:
+    """A pod to be placed in its group, and what is known of the objects above it.
 
-    api_version: str
-    kind: str
-    name: str
-    uid: str
-    deadline_s: int | None = None
+    ``owners`` is the pod's controller chain, nearest first; it may be empty, at admission. ``gang`` is the PodGroup
+    that the pod names, of whatever scheduler, where it could be read.
+    """
+
+    pod: Mapping[str, Any]
+    namespace: str
+    owners: tuple[Owner, ...] = ()
+    gang: Owner | None = None
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        return self.pod["metadata"].get("labels") or {}
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        return self.pod["metadata"].get("annotations") or {}
+
+    @property
+    def name(self) -> str:
+        return str(self.pod["metadata"].get("name", ""))
+
+    @property
+    def uid(self) -> str:
+        return str(self.pod["metadata"].get("uid", ""))
+
+    def owner(self, kind: str, *, group: str) -> Owner | None:
+        """The nearest owner of that kind."""
+        return next((owner for owner in self.owners if owner.is_a(kind, group=group)), None)
+
+    def controller(self, kind: str, *, group: str) -> Owner | None:
+        """The pod's direct owner, if it is of that kind."""
+        return self.owners[0] if self.owners and self.owners[0].is_a(kind, group=group) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Pods of a group that are made alike: ``count`` of them, as ``template`` (a PodTemplateSpec) has them."""
+
+    role: str
+    count: int
+    template: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +66,11 @@ class GroupMember:
 
     ``key`` names the group and survives its recreation; ``revision`` and ``incarnation`` tell one life of it from
     the next. ``size`` is the declared number of pods: never the number that happens to exist, because several
-    APIs create the others only after the first was scheduled. ``topology_key`` is a node label that the group
-    itself asked to stay within.
+    APIs create the others only after the first was scheduled. ``parts`` says how the declared pods look, where they
+    differ and their owner tells; ``role`` is the part that this pod is one of.
+
+    ``topology_key`` is a node label that the group itself asked to stay within. An ``exclusive`` group shares its
+    domain with no other of its system, within ``exclusive_namespace`` where that is given.
     """
 
     system: str
@@ -41,6 +84,9 @@ class GroupMember:
     incarnation: str = ""
     topology_key: str = ""
     exclusive: bool = False
+    exclusive_namespace: str = ""
+    role: str = ""
+    parts: tuple[Part, ...] = ()
 
     @property
     def id(self) -> str:

@@ -1,27 +1,20 @@
-"""A pod that starts on its own: size 1. The last resolver, it always answers.
-
-DaemonSet pods are among them: the DaemonSet controller pins each to its node by a required node affinity on
-``metadata.name``, which the planner respects like any other.
-"""
+"""A pod that starts on its own: size 1."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-from controller.groups.member import GroupMember, Owner
+from controller.groups.member import GroupMember, Subject
 
 
-def resolve(pod: dict[str, Any], *, namespace: str, owners: Sequence[Owner]) -> GroupMember:
-    meta = pod["metadata"]
-    name = meta.get("name") or meta.get("generateName", "")
+def member(subject: Subject, *, system: str, revision: str = "") -> GroupMember:
+    name = subject.name or subject.pod["metadata"].get("generateName", "")
     return GroupMember(
-        system="pod",
-        namespace=namespace,
+        system=system,
+        namespace=subject.namespace,
         key=name,
         name=name,
         size=1,
         index=0,
         leader=True,
-        incarnation=meta.get("uid", ""),
+        revision=revision,
+        incarnation=subject.uid,
     )

@@ -27,7 +27,8 @@ async def reconcile(context: Context, work: Work) -> float | None:
 async def enrol(context: Context, pod: Pod) -> Enrolment:
     """Find the pod's group and remember it. Raises ApiError or ClusterUnavailable."""
     chain = await context.owners.chain(pod)
-    enrolment = Enrolment(member=resolve(pod, owners=chain), chain=chain, top=top(pod, chain))
+    member = resolve(pod, owners=chain, gang=await context.owners.gang(pod))
+    enrolment = Enrolment(member=member, chain=chain, top=top(pod, chain))
     left = context.book.enrol((pod["metadata"]["namespace"], pod["metadata"]["name"]), enrolment)
     for group in (left, enrolment.member.id):
         if group is not None:

@@ -10,7 +10,7 @@ import pytest
 import controller.config
 import daemonset.config
 from api import keys
-from controller import manager, trust
+from controller import manager, owners, trust
 from tests.support.chart import Manifest, containers, node_containers, pick, pod_specs, render
 
 
@@ -96,6 +96,12 @@ def test_in_its_namespace_the_controller_may_write_just_what_it_writes(manifests
     rules = pick(manifests, "Role", "warmset-controller")["rules"]
     named = {rule["resources"][0]: rule["resourceNames"] for rule in rules if "resourceNames" in rule}
     assert named == {"leases": [manager.LEASE], "secrets": [trust.SECRET_NAME], "configmaps": [trust.CA_NAME]}
+
+
+def test_the_controller_may_read_every_kind_that_stands_above_a_pod(manifests: list[Manifest]) -> None:
+    rules = pick(manifests, "ClusterRole", "warmset-controller")["rules"]
+    granted = {(g, r) for rule in rules if "get" in rule["verbs"] for g in rule["apiGroups"] for r in rule["resources"]}
+    assert {(kind.group, kind.plural) for kind in owners.KINDS.values()} <= granted
 
 
 def test_the_agents_token_is_for_the_broker(manifests: list[Manifest], tmp_path: Path) -> None:

@@ -1,0 +1,84 @@
+"""Grove (grove.io/v1alpha1): a replica of a PodCliqueScalingGroup, with all its cliques, is one group.
+
+A clique outside any scaling group is a group by itself; Grove's scheduler binds the cliques of a PodGang together
+anyway. Scaled gangs keep Grove's own gate until the base gang is scheduled, so neither may wait for the other here.
+A PodClique's template hash differs from clique to clique and is no revision of the group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from controller.groups.member import GroupMember, Part, Subject, whole_number
+from controller.groups.owner import Owner
+from controller.groups.parts import asking, total
+
+_PREFIX = "grove.io/"
+_PODS = "GROVE_PCSG_TEMPLATE_NUM_PODS"  # environment: pods in one replica of the scaling group
+
+
+def resolve(subject: Subject) -> GroupMember | None:
+    labels = subject.labels
+    if _PREFIX + "podgang" not in labels:
+        return None
+    clique = subject.controller("PodClique", group="grove.io")
+    top = subject.owner("PodCliqueSet", group="grove.io")
+    index = whole_number(labels.get(_PREFIX + "podclique-pod-index"), least=0)
+    scaling_group = labels.get(_PREFIX + "podcliquescalinggroup")
+    if scaling_group is None:
+        name = labels.get(_PREFIX + "podclique", "")
+        size = int(clique.spec.get("replicas", 1)) if clique is not None else 1
+        return _member(subject, name, size=max(1, size), leader=index == 0, top=top, index=index)
+    name = f"{scaling_group}-{labels.get(_PREFIX + 'podcliquescalinggroup-replica-index', '')}"
+    parts = _cliques(top, scaling_group, replica=labels.get(_PREFIX + "podcliqueset-replica-index", ""))
+    role = labels.get(_PREFIX + "podclique", "").removeprefix(f"{name}-")
+    first = parts[0].role == role if parts else False
+    size = total(parts) if parts else _declared(subject) or 1
+    return _member(subject, name, size=size, leader=first and index == 0, top=top, role=role, parts=parts)
+
+
+def _member(
+    subject: Subject,
+    name: str,
+    *,
+    size: int,
+    leader: bool,
+    top: Owner | None,
+    index: int | None = None,
+    role: str = "",
+    parts: tuple[Part, ...] = (),
+) -> GroupMember:
+    return GroupMember(
+        system="grove",
+        namespace=subject.namespace,
+        key=name,
+        name=name,
+        size=size,
+        index=index,
+        leader=leader,
+        incarnation=top.uid if top is not None else "",
+        role=role,
+        parts=parts,
+    )
+
+
+def _cliques(top: Owner | None, scaling_group: str, *, replica: str) -> tuple[Part, ...]:
+    """The scaling group's cliques, as the PodCliqueSet's template has them; ``scaling_group`` is its full name."""
+    template: Mapping[str, Any] = (top.spec.get("template") or {}) if top is not None else {}
+    groups = template.get("podCliqueScalingGroups") or ()
+    short = scaling_group.removeprefix(f"{top.name}-{replica}-") if top is not None else ""
+    names = next((group.get("cliqueNames") or () for group in groups if group.get("name") == short), ())
+    cliques = {clique["name"]: clique for clique in template.get("cliques") or ()}
+    return asking(_part(cliques[name]) for name in names if name in cliques)
+
+
+def _part(clique: Mapping[str, Any]) -> Part:
+    spec = clique.get("spec") or {}
+    template = {"metadata": {"annotations": clique.get("annotations") or {}}, "spec": spec.get("podSpec") or {}}
+    return Part(clique["name"], int(spec.get("replicas", 1)), template)
+
+
+def _declared(subject: Subject) -> int | None:
+    variables = (v for c in subject.pod["spec"].get("containers") or () for v in c.get("env") or ())
+    return next((whole_number(v.get("value"), least=1) for v in variables if v["name"] == _PODS), None)

@@ -1,0 +1,50 @@
+"""The declared pods of a group by the templates they are made from.
+
+Only templates that ask for weights count: a launcher without the annotation is never ours, and nothing may wait for
+it. Where no template asks, its pods got the annotation another way (inherited from an owner), and all count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from api import keys
+from controller.groups.member import GroupMember, Part
+
+
+def asking(parts: Iterable[Part]) -> tuple[Part, ...]:
+    declared = tuple(part for part in parts if part.count > 0)
+    return tuple(part for part in declared if _asks(part.template)) or declared
+
+
+def total(parts: Iterable[Part]) -> int:
+    """The declared size, at least the one pod that was asked about."""
+    return max(1, sum(part.count for part in parts))
+
+
+def absent(member: GroupMember, *, roles: Sequence[str], pods: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Stand-ins for the declared pods that do not exist yet. ``roles`` are those of ``pods``, one for one.
+
+    They look like an existing pod of their part, else like its template, else like the last worker.
+    """
+    workers = sorted(pods, key=lambda pod: (pod["metadata"]["name"] == member.name, pod["metadata"]["name"]))
+    anyone = workers[0] if workers else {"metadata": {}, "spec": {}}
+    if not member.parts:
+        return [anyone] * max(0, member.size - len(pods))
+    found: list[dict[str, Any]] = []
+    for part in member.parts:
+        alike = [pod for role, pod in zip(roles, pods, strict=True) if role == part.role]
+        like = alike[-1] if alike else _pod(part.template) or anyone
+        found += [like] * max(0, part.count - len(alike))
+    return found
+
+
+def _pod(template: Mapping[str, Any]) -> dict[str, Any] | None:
+    if not template.get("spec"):
+        return None
+    return {"metadata": template.get("metadata") or {}, "spec": template["spec"]}
+
+
+def _asks(template: Mapping[str, Any]) -> bool:
+    return keys.MODEL in ((template.get("metadata") or {}).get("annotations") or {})
