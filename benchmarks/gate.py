@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from api import keys
+from cli.logs import log_json
 from kube.client import Client
 from kube.reflector import Key, Reflector
 from kube.resources import POD, Resource
@@ -38,6 +39,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if missing_binaries():
         sys.exit(HOW_TO_GET)
+    log_json(verbose=False)  # to stderr
     with tempfile.TemporaryDirectory() as folder:
         plane = start_control_plane(Path(folder))
         try:

@@ -38,9 +38,8 @@ class Broker:
         self._sources = sources
         self._agents = agents
 
-    async def grant(self, token: str, request: GrantRequest) -> Grant:
-        """Raises Unauthorized for the token, Forbidden for the model, or what the Model's credential has wrong."""
-        node = await self._node_of(token)
+    async def grant(self, node: str, request: GrantRequest) -> Grant:
+        """For the agent on ``node``. Raises Forbidden for the model, or what the Model's credential has wrong."""
         await self._check_named(node, request)
         model = self._world.models_by_hash.get(request.model)
         if model is None:
@@ -61,7 +60,8 @@ class Broker:
             plain_http=host in self._sources.plain_http,
         )
 
-    async def _node_of(self, token: str) -> str:
+    async def node_of(self, token: str) -> str:
+        """The node that the token proves. Raises Unauthorized, or Forbidden where it proves something else."""
         body = {"spec": {"token": token, "audiences": [keys.BROKER_AUDIENCE]}}
         status: dict[str, Any] = (await self._client.create(TOKEN_REVIEW, body)).get("status") or {}
         user = status.get("user") or {}

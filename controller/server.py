@@ -14,7 +14,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from api.broker import GrantRequest
-from api.errors import Forbidden, InvalidRequest, NotFound, SourceUnavailable, Unauthorized, WarmsetError
+from api.errors import Forbidden, InvalidRequest, NotFound, Unauthorized, WarmsetError
 from api.node import NodeError
 from controller.broker import Broker
 from controller.metrics import Metrics
@@ -46,16 +46,18 @@ async def serve_https(
         try:
             if scheme != "Bearer" or not token:
                 raise Unauthorized("a bearer token is needed")
+            node = await broker.node_of(token)
+        except Unauthorized as error:
+            return _json(NodeError(reason=error.reason, message=error.message), status=401)
+        except (WarmsetError, ApiError) as error:
+            return _failed(error)
+        try:
             wanted = msgspec.json.decode(await request.read(), type=GrantRequest)
-            return _json(await broker.grant(token, wanted))
+            return _json(await broker.grant(node, wanted))
         except msgspec.DecodeError:
             return _json(NodeError(reason="InvalidRequest", message="not a GrantRequest"), status=400)
-        except WarmsetError as error:
-            return _json(NodeError(reason=error.reason, message=error.message, hint=error.hint), status=_status(error))
-        except ApiError as error:
-            # The API server's words may name objects that the asking node has no business with.
-            log.warning("grant.failed", error=str(error))
-            return _json(NodeError(reason="ClusterUnavailable", message="the API server refused"), status=503)
+        except (WarmsetError, ApiError) as error:
+            return _failed(error)
 
     app = web.Application(client_max_size=MOST_BYTES)
     app.add_routes([web.post("/mutate", mutate), web.post("/v1/grants", grant)])
@@ -105,11 +107,15 @@ def _json(body: object, *, status: int = 200) -> web.Response:
     return web.Response(body=msgspec.json.encode(body), status=status, content_type="application/json")
 
 
-def _status(error: WarmsetError) -> int:
-    if isinstance(error, Unauthorized) and not isinstance(error, Forbidden):
-        return 401
-    if isinstance(error, NotFound):
-        return 404
+def _failed(error: WarmsetError | ApiError) -> web.Response:
+    """401 is kept for the asking node's own token: what a registry refuses is another matter."""
+    if isinstance(error, ApiError):
+        # The API server's words may name objects that the asking node has no business with.
+        log.warning("grant.failed", error=str(error))
+        return _json(NodeError(reason="ClusterUnavailable", message="the API server refused"), status=503)
+    status = 503 if error.retryable else 422
     if isinstance(error, Forbidden):
-        return 403
-    return 503 if error.retryable or isinstance(error, SourceUnavailable) else 422
+        status = 403
+    elif isinstance(error, NotFound):
+        status = 404
+    return _json(NodeError(reason=error.reason, message=error.message, hint=error.hint), status=status)

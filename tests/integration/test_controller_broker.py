@@ -178,3 +178,22 @@ async def test_a_secret_that_the_namespace_does_not_grant_is_said_to_be_so(
         with pytest.raises(SecretNotGranted) as refused:
             await credential(unprivileged, model, reference=parse_reference(model.spec.source))
     assert "warmset-secret-reader" in refused.value.hint
+
+
+async def test_a_secret_without_a_login_for_the_host_is_not_taken_for_a_bad_token(
+    control: Control, cluster: Client
+) -> None:
+    empty = json.dumps({"auths": {}})
+    secret: Object = {
+        "metadata": {"name": "login"},
+        "type": "kubernetes.io/dockerconfigjson",
+        "stringData": {".dockerconfigjson": empty},
+    }
+    await cluster.create(SECRET, secret, namespace=TEAM)
+    try:
+        await make_model(cluster, secretRef={"name": "login"})
+        await land(cluster, "n1")
+        status, error = await ask(control, await agent_token(cluster, "n1"))
+        assert (status, error.reason if isinstance(error, NodeError) else "") == (422, "Unauthorized")
+    finally:
+        await cluster.delete(SECRET, "login", namespace=TEAM)
