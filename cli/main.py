@@ -16,13 +16,18 @@ import click
 
 from api.errors import WarmsetError
 
-# Name -> line shown by `warmset --help`. The module is cli.commands.<name>.
+# Name -> line shown by `warmset --help`. The module is cli.commands.<name>, but for MODULES.
 COMMANDS = {
     "push": "Upload a folder as a ModelPack artifact.",
     "pull": "Bring a model into the local store, and into a folder.",
     "ls": "List the models in the local store.",
     "verify": "Check the bytes of stored models against their digests.",
     "rm": "Remove a model from the local store.",
+    "gc": "Remove what the local store does not need, or make room.",
+    "import": "Take files that already lie on this machine into the local store.",
+    "pause": "Let a cache begin no pull and evict nothing.",
+    "resume": "End a pause.",
+    "purge": "Remove a cache from its disk.",
     "warm": "Keep a model warm on nodes of the cluster.",
     "cool": "Let nodes of the cluster give a model up.",
     "status": "Show what is warm, and where.",
@@ -33,6 +38,7 @@ COMMANDS = {
     "csi": "Run the CSI node driver.",
     "controller": "Run the controller.",
 }
+MODULES = {"import": "import_"}  # a keyword names no module
 
 
 class LazyGroup(click.Group):
@@ -44,7 +50,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"cli.commands.{cmd_name}")
+        module = importlib.import_module(f"cli.commands.{MODULES.get(cmd_name, cmd_name)}")
         command: click.Command = module.command
         return command
 

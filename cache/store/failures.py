@@ -24,7 +24,9 @@ def failure(error: OSError, *, doing: str) -> WarmsetError:
     """The named failure for ``error``, which happened while ``doing`` (a phrase such as "writing blob sha256:…")."""
     text = f"{doing}: {os.strerror(error.errno) if error.errno else error}"
     if error.errno in _FULL:
-        return InsufficientCache(text, hint="free space on the cache's disk (warmset rm, warmset cool) and try again")
+        return InsufficientCache(
+            text, hint="free space on the disk of the cache (warmset gc, warmset rm, warmset cool) and try again"
+        )
     return DiskError(text, hint=_HINTS.get(error.errno or 0, ""))
 
 

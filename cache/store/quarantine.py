@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -27,21 +28,22 @@ def put(layout: Layout, digest: Digest, *, inode: int | None) -> bool:
         return False
     fsync_folder(layout.quarantine)
     fsync_folder(blob.parent)
-    bound(layout, max_age_s=MAX_AGE_S)
+    before = time.time() - MAX_AGE_S
+    for place, (when, path) in enumerate(_kept(layout)):
+        if place >= MAX_FILES or when <= before:
+            path.unlink()
     return True
 
 
-def bound(layout: Layout, *, max_age_s: float) -> int:
-    """Delete what is older, and all but the newest MAX_FILES; returns the bytes freed. Raises OSError."""
-    kept = sorted((when, path) for path in layout.quarantine.iterdir() if (when := _put_at(path)) is not None)
-    before = time.time() - max_age_s
-    freed = 0
-    for place, (when, path) in enumerate(reversed(kept)):
-        if place >= MAX_FILES or when <= before:
-            status = path.lstat()
-            path.unlink()
-            freed += 512 * status.st_blocks if status.st_nlink == 1 else 0
-    return freed
+def files(layout: Layout, *, before: float) -> list[tuple[Path, os.stat_result]]:
+    """What was put there before ``before``, Unix time in seconds. Raises OSError."""
+    return [(path, path.lstat()) for when, path in _kept(layout) if when <= before]
+
+
+def _kept(layout: Layout) -> list[tuple[float, Path]]:
+    """Newest first; names that are not ours are left out."""
+    found = ((_put_at(path), path) for path in layout.quarantine.iterdir())
+    return sorted(((when, path) for when, path in found if when is not None), reverse=True)
 
 
 def _put_at(path: Path) -> float | None:

@@ -30,8 +30,11 @@ class _PullFile(msgspec.Struct, frozen=True):
     source: str
 
 
-class _UseFile(msgspec.Struct, frozen=True):
-    used_at: float  # Unix time, seconds
+class Use(msgspec.Struct, frozen=True):
+    """When a tree was last used (Unix time, seconds), and the group whose member used it, where one did."""
+
+    used_at: float
+    group: str = ""
 
 
 def write_pull(layout: Layout, record: PullRecord) -> None:
@@ -57,14 +60,17 @@ def remove_pull(layout: Layout, key: str) -> bool:
     return remove_durably(layout.pull(key))
 
 
-def write_use(layout: Layout, tree: Digest) -> None:
+def write_use(layout: Layout, tree: Digest, *, group: str) -> None:
     """Say that the tree is used now. Raises OSError."""
-    replace_durably(layout.use(tree), msgspec.json.encode(_UseFile(used_at=time.time())), scratch=layout.scratch)
+    if not group and (before := read_use(layout, tree)) is not None:
+        group = before.group
+    use = Use(used_at=time.time(), group=group)
+    replace_durably(layout.use(tree), msgspec.json.encode(use), scratch=layout.scratch)
 
 
-def read_use(layout: Layout, tree: Digest) -> float | None:
-    """When the tree was last used, Unix time in seconds; None when nobody said so."""
+def read_use(layout: Layout, tree: Digest) -> Use | None:
+    """None when nobody said so."""
     try:
-        return msgspec.json.decode(layout.use(tree).read_bytes(), type=_UseFile).used_at
+        return msgspec.json.decode(layout.use(tree).read_bytes(), type=Use)
     except (FileNotFoundError, msgspec.MsgspecError):
         return None

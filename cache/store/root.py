@@ -94,6 +94,11 @@ class Root:
         self.close()
 
 
+def is_root(path: Path) -> bool:
+    """Whether a cache was ever made there."""
+    return (path / _IDENTITY).is_file()
+
+
 def _take(lock: int, path: Path, *, wait_s: float) -> None:
     deadline = time.monotonic() + wait_s
     while True:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from api.digest import Digest
 from api.errors import InsufficientCache
 from cache.store.blobs import has_blob
+from cache.store.capacity import Amount, Disk, Watermarks
 from cache.store.files import regular_files
 from cache.store.ingest import DATA
 from cache.store.layout import Layout
@@ -54,38 +55,44 @@ class Claims:
         return _lacking(layout, self._sizes)
 
 
-def reserve(layout: Layout, claims: Claims, blobs: Mapping[Digest, int], *, keep_free: int) -> None:
+def reserve(layout: Layout, claims: Claims, blobs: Mapping[Digest, int], *, watermarks: Watermarks) -> None:
     """Add ``blobs`` (sizes in bytes) to ``claims`` when the disk can take what they lack beside all other claims.
 
     Raises InsufficientCache, which says how much is missing, else OSError.
     """
     new = {digest: size for digest, size in blobs.items() if digest not in claims}
-    need = _lacking(layout, new)
-    disk = os.statvfs(layout.root)
-    free = disk.f_bavail * disk.f_frsize - keep_free - claims.outstanding(layout)
-    if need > max(free, 0):
-        raise InsufficientCache(
-            f"{need} bytes are needed and {max(free, 0)} are free for the cache: {need - max(free, 0)} are missing",
-            hint="remove models that are not in use (warmset rm, warmset cool), or give the cache a larger disk",
-        )
+    need = Amount(_lacking(layout, new), len(new) + _SPARE_INODES)
+    disk = measure_disk(layout)
+    room = disk.room(watermarks).less(Amount(claims.outstanding(layout), 0))
     # File systems that make inodes as they go say 0 in all.
-    if disk.f_files and disk.f_favail < len(new) + _SPARE_INODES:
+    missing = need.less(Amount(room.bytes, room.inodes if disk.inodes else need.inodes))
+    if missing:
+        what = "bytes" if missing.bytes else "inodes"
+        needed, free = (need.bytes, room.bytes) if missing.bytes else (need.inodes, room.inodes)
         raise InsufficientCache(
-            f"{len(new) + _SPARE_INODES} inodes are needed and {disk.f_favail} are free",
-            hint="remove small files or models from the cache's disk, or give it a file system with more inodes",
+            f"{needed} {what} are needed and {free} are free for the cache: {needed - free} are missing",
+            missing_bytes=missing.bytes,
+            missing_inodes=missing.inodes,
+            hint="remove models (warmset gc, warmset rm, warmset cool), or give the cache a larger disk",
         )
     claims.add(blobs)
 
 
-def measure(layout: Layout, *, reserved: int, keep_free: int) -> Usage:
+def measure_disk(layout: Layout) -> Disk:
+    """The file system as it is now. Raises OSError."""
+    disk = os.statvfs(layout.root)
+    return Disk(disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize, disk.f_files, disk.f_favail)
+
+
+def measure(layout: Layout, *, reserved: int, watermarks: Watermarks) -> Usage:
     """Count what is there now. Walks the whole cache. Raises OSError."""
     blocks = {status.st_ino: status.st_blocks for status in regular_files(layout.root)}
-    disk = os.statvfs(layout.root)
+    disk = measure_disk(layout)
     return Usage(
-        capacity=disk.f_blocks * disk.f_frsize,
+        capacity=disk.bytes,
         used=512 * sum(blocks.values()),  # st_blocks counts 512-byte units whatever the file system's block is
         reserved=reserved,
-        free=max(0, disk.f_bavail * disk.f_frsize - keep_free - reserved),
+        free=disk.room(watermarks).less(Amount(reserved, 0)).bytes,
     )
 
 

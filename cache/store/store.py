@@ -20,9 +20,10 @@ from types import TracebackType
 from typing import Literal
 
 from api.digest import Digest
-from api.errors import InUse, NotFound, Pulling
+from api.errors import InUse, NotFound, Paused, Pulling
 from api.tree import Tree, TreeFile
-from cache.store import blobs, pins, quarantine, records, space, sweep, trees
+from cache.store import blobs, pause, pins, quarantine, records, space, sweep, trees
+from cache.store.capacity import UNLIMITED, Disk, Watermarks
 from cache.store.datafile import IO
 from cache.store.failures import disk_errors
 from cache.store.files import fsync_folder, remove_folder, scratch_name
@@ -34,6 +35,7 @@ from cache.store.records import PullRecord
 from cache.store.root import Root
 from cache.store.space import Claims, Usage
 from cache.store.staged import Staged
+from cache.store.sweep import Leftover
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,25 +50,25 @@ class Store:
     """Open with ``Store.open``; every method raises DiskError or InsufficientCache for what the disk refuses, and
     those that write raise CacheVolumeLost when the root is no longer the one that was opened."""
 
-    def __init__(self, root: Root, *, io: IO, keep_free: int) -> None:
+    def __init__(self, root: Root, *, io: IO, watermarks: Watermarks) -> None:
         self._root = root
         self._layout = Layout(root.path)
         self._io: IO = io
-        self._keep_free = keep_free
+        self._watermarks = watermarks
         self._claims = Claims()
         self._ingesting: set[Digest] = set()
         self._lock = threading.Lock()
 
     @classmethod
-    def open(cls, root: Path, *, io: IO = "auto", wait_s: float = 0.0, keep_free: int = 0) -> Store:
+    def open(cls, root: Path, *, io: IO = "auto", wait_s: float = 0.0, watermarks: Watermarks = UNLIMITED) -> Store:
         """Own the root, made where it is not there, and settle what a crash left of earlier work.
 
-        Waits at most ``wait_s`` seconds for another owner. ``keep_free`` bytes of the disk are never asked for.
+        Waits at most ``wait_s`` seconds for another owner. Pulls fill its disk up to ``watermarks``.
         Raises StoreLocked, DiskError, or InvalidRequest for a folder that cannot be a cache.
         """
         owned = Root.open(root, wait_s=wait_s)
         try:
-            store = cls(owned, io=io, keep_free=keep_free)
+            store = cls(owned, io=io, watermarks=watermarks)
             with disk_errors(f"opening the cache at {root}"):
                 store._layout.create()
                 sweep.reconcile(store._layout)
@@ -119,10 +121,12 @@ class Store:
     def claim(self, sizes: Mapping[Digest, int]) -> Iterator[None]:
         """Hold the blobs that a pull needs: those here are not removed, and the bytes of the others are reserved.
 
-        Raises InsufficientCache at once when the whole does not fit.
+        Raises InsufficientCache at once when the whole does not fit, Paused while an operator wants no pulls.
         """
+        if pause.is_paused(self.root):
+            raise Paused(f"pulls into {self.root} are paused", hint="warmset resume ends the pause")
         with self._lock, self._writing("reserving space"):
-            space.reserve(self._layout, self._claims, sizes, keep_free=self._keep_free)
+            space.reserve(self._layout, self._claims, sizes, watermarks=self._watermarks)
         try:
             yield
         finally:
@@ -139,7 +143,7 @@ class Store:
         with self._lock, self._writing(f"starting the ingest of {digest}"):
             if digest in self._ingesting:
                 raise Pulling(f"{digest} is on its way already")
-            space.reserve(self._layout, self._claims, sizes, keep_free=self._keep_free)
+            space.reserve(self._layout, self._claims, sizes, watermarks=self._watermarks)
             self._ingesting.add(digest)
 
         def release() -> None:
@@ -299,32 +303,44 @@ class Store:
         with self._writing(f"forgetting {key}"):
             records.remove_pull(self._layout, key)
 
-    def touch(self, tree: Digest) -> None:
-        """Say that the tree is used now."""
+    def touch(self, tree: Digest, *, group: str = "") -> None:
+        """Say that the tree is used now, and by which group's member; without one, what was known of that stays."""
         with self._writing(f"marking tree {tree} as used"):
-            records.write_use(self._layout, tree)
+            records.write_use(self._layout, tree, group=group)
 
     def last_used(self, tree: Digest) -> float | None:
         """When the tree was last touched, Unix time in seconds; None for never."""
         with disk_errors(f"reading the last use of tree {tree}"):
-            return records.read_use(self._layout, tree)
+            use = records.read_use(self._layout, tree)
+            return use.used_at if use else None
 
     # -- space
 
     def usage(self) -> Usage:
-        """Bytes on the disk, measured now: walks the whole cache."""
+        """Bytes on the disk, measured now: walks the whole cache. ``disk`` is what costs nothing."""
         with self._lock, disk_errors("measuring the cache"):
             reserved = self._claims.outstanding(self._layout)
         with disk_errors("measuring the cache"):
-            return space.measure(self._layout, reserved=reserved, keep_free=self._keep_free)
+            return space.measure(self._layout, reserved=reserved, watermarks=self._watermarks)
+
+    def disk(self) -> Disk:
+        """The file system that the cache lies on."""
+        with disk_errors("measuring the disk"):
+            return space.measure_disk(self._layout)
+
+    def leftovers(self, *, idle_s: float) -> list[Leftover]:
+        """What nothing needs: quarantine, blobs that no tree links and unfinished ingests that no pull claims, if
+        nothing was written to them for ``idle_s`` seconds."""
+        with self._lock, disk_errors("looking for leftovers"):
+            return sweep.leftovers(self._layout, self._claims, idle_s=idle_s)
 
     def trim(self, *, idle_s: float) -> int:
-        """Delete blobs that no tree links and unfinished ingests, if older than ``idle_s`` seconds and not claimed.
-
-        Returns the bytes freed. The first thing to do when space is short.
-        """
+        """Delete ``leftovers``; returns the bytes freed. The first thing to do when space is short."""
         with self._lock, self._writing("trimming the cache"):
-            return sweep.trim(self._layout, self._claims, idle_s=idle_s)
+            found = sweep.leftovers(self._layout, self._claims, idle_s=idle_s)
+            for leftover in found:
+                sweep.remove(leftover)
+        return sum(leftover.bytes for leftover in found)
 
     @contextmanager
     def _writing(self, doing: str) -> Iterator[None]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 from api.digest import Digest
 from api.errors import InvalidArtifact
@@ -39,27 +42,44 @@ def reconcile(layout: Layout) -> None:
             remove_folder(path)
 
 
-def trim(layout: Layout, claims: Claims, *, idle_s: float) -> int:
-    """Delete what was put into quarantine, blobs that no tree links and ingests that nobody wrote to, where that is
-    ``idle_s`` seconds ago or more; returns bytes freed.
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """A file or folder that nothing needs, and the bytes that its removal gives back."""
 
-    Claimed ones stay. Under the store's lock. Raises OSError.
-    """
-    freed = quarantine.bound(layout, max_age_s=idle_s)
+    path: Path
+    kind: Literal["quarantine", "blob", "partial"]
+    bytes: int
+
+
+def leftovers(layout: Layout, claims: Claims, *, idle_s: float) -> list[Leftover]:
+    """Quarantine, blobs that no tree links and unfinished ingests, where nobody wrote to them for ``idle_s`` seconds
+    and no pull claims them. Under the store's lock. Raises OSError."""
     before = time.time() - idle_s
-    for digest, status in blobs(layout):
-        if status.st_nlink == 1 and status.st_mtime <= before and digest not in claims:
-            layout.blob(digest).unlink()
-            freed += 512 * status.st_blocks
+    found = [
+        Leftover(path, "quarantine", 512 * status.st_blocks if status.st_nlink == 1 else 0)
+        for path, status in quarantine.files(layout, before=before)
+    ]
+    found += [
+        Leftover(layout.blob(digest), "blob", 512 * status.st_blocks)
+        for digest, status in blobs(layout)
+        if status.st_nlink == 1 and status.st_mtime <= before and digest not in claims
+    ]
     for path in layout.ingests.iterdir():
         left = _digest(path.name)
         if left is None or left in claims:
             continue
         files = list(regular_files(path))
         if all(status.st_mtime <= before for status in files):
-            freed += 512 * sum(status.st_blocks for status in files)
-            remove_folder(path)
-    return freed
+            found.append(Leftover(path, "partial", 512 * sum(status.st_blocks for status in files)))
+    return found
+
+
+def remove(leftover: Leftover) -> None:
+    """Raises OSError."""
+    if leftover.kind == "partial":
+        remove_folder(leftover.path)
+    else:
+        leftover.path.unlink()
 
 
 def _digest(name: str) -> Digest | None:

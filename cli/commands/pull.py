@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Literal
 
 import click
 
+from cli.amounts import Size
 from cli.local import open_store, output_option, plain_hosts, root_option, show_json, size_text
 
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
-
-class Rate(click.ParamType[int]):
+class Rate(Size):
     """Bytes per second, such as 50MB or 1GiB."""
 
     name = "rate"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        text = str(value).lower().removesuffix("/s").removesuffix("b")
-        digits = text.rstrip("kmgi")
-        try:
-            rate = int(float(digits) * _UNITS[text[len(digits) :]])
-        except (ValueError, KeyError, OverflowError):
-            rate = 0
-        if rate < 1:
-            self.fail(f"{value!r} is not a rate; write for example 50MB or 1GiB (a second)", param, ctx)
-        return rate
+        return super().convert(str(value).removesuffix("/s"), param, ctx)
 
 
 @click.command()
@@ -34,6 +26,13 @@ class Rate(click.ParamType[int]):
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 @click.option("--include", multiple=True, metavar="GLOB", help="Take only files whose path matches; may be repeated.")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave files out; may be repeated.")
+@click.option(
+    "--layout",
+    type=click.Choice(["plain", "hf"]),
+    default="plain",
+    show_default=True,
+    help="hf: as the Hub's cache, for HF_HUB_CACHE.",
+)
 @click.option("--plain-http", is_flag=True, help="The registry has no TLS.")
 @click.option("--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="Connections at once.")
 @click.option("--limit", type=Rate(), help="Most bytes a second to take, such as 50MB.")
@@ -44,6 +43,7 @@ def command(
     folder: Path | None,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
+    layout: Literal["plain", "hf"],
     plain_http: bool,
     workers: int,
     limit: int | None,
@@ -56,12 +56,16 @@ def command(
     interrupted goes on where it stopped. FOLDER is made of hard links to the store's read-only files (copies, where it
     is on another filesystem); it appears when it is complete. The path of the model is printed.
 
-    Credentials are those of `docker login`.
+    Credentials are those of `docker login`; for hf:// those of HF_TOKEN or `hf auth login`, for object stores those
+    of the cloud's own environment.
+
+    With --layout hf, `HF_HUB_CACHE=FOLDER HF_HUB_OFFLINE=1` lets from_pretrained("org/name") find the model.
 
     \b
     warmset pull oci://registry.example.com/models/llama:v1
     warmset pull oci://registry.example.com/models/llama:v1 ./llama
     warmset pull --exclude '*.bin' --limit 200MB oci://registry.example.com/models/llama:v1
+    warmset pull --layout hf hf://sentence-transformers/all-MiniLM-L6-v2 ./hub
     warmset pull --plain-http oci://localhost:5000/llama:v1 ./llama
     """
     from api.errors import Cancelled
@@ -81,6 +85,7 @@ def command(
                 options=options,
                 include=include,
                 exclude=exclude,
+                layout=layout,
                 workers=workers,
                 on_progress=reporter,
                 limit_bps=limit,
@@ -115,7 +120,7 @@ def command(
         return
     click.echo(
         f"{parsed} is {pulled.revision}: {len(pulled.tree.files)} files, {size_text(pulled.tree.size)}, of which "
-        f"{size_text(pulled.bytes_origin)} from the registry, in {seconds:.1f} s",
+        f"{size_text(pulled.bytes_origin)} from the source, in {seconds:.1f} s",
         err=True,
     )
     click.echo(str(path))

@@ -86,3 +86,96 @@ def test_verify_alone_says_so_and_changes_nothing(pushed: str, root: Path) -> No
     )
     assert "--repair" in done.stderr
     assert list((root / "quarantine").iterdir()) == []
+
+
+def test_import_takes_what_lies_here_and_fetches_only_the_rest(
+    pushed: str, model: Path, root: Path, tmp_path: Path
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "shard-1.bin").write_bytes((model / "shard-1.bin").read_bytes())
+    (here / "shard-2.bin").write_bytes(bytes(SHARD))
+    (here / "notes.txt").write_text("mine")
+    report = warmset_json("import", "--plain-http", "--root", root, here, pushed)
+    assert (report["taken"], report["different"]) == (1, ["shard-2.bin"])
+    assert SHARD <= report["bytesOrigin"] < SHARD + 4096
+    assert (Path(report["path"]) / "shard-2.bin").read_bytes() == (model / "shard-2.bin").read_bytes()
+    assert warmset_json("pull", "--plain-http", "--root", root, pushed)["bytesOrigin"] == 0
+    (here / "shard-1.bin").write_bytes(b"changed later")
+    assert warmset("verify", "--root", root).returncode == 0
+
+
+def test_import_without_a_reference_makes_a_model_of_its_own(model: Path, root: Path) -> None:
+    report = warmset_json("import", "--root", root, model)
+    assert (report["taken"], report["reference"]) == (3, model.as_uri())
+    assert warmset_json("gc", "--root", root, "--idle", "0")["removed"] == []
+    assert warmset("rm", "--root", root, model.as_uri()).returncode == 0
+    assert (model / "shard-1.bin").exists()
+
+
+def test_gc_says_what_goes_and_why_and_dry_run_only_says(pushed: str, root: Path) -> None:
+    tree = warmset_json("pull", "--plain-http", "--root", root, pushed)["tree"]
+    with Store.open(root) as store, store.stage() as staged:
+        staged.write(bytes(100_000))
+        staged.commit()
+    said = warmset_json("gc", "--root", root, "--idle", "0", "--dry-run")
+    assert [(row["kind"], row["why"]) for row in said["removed"]] == [("blob", "no model has this file")]
+    assert [(row["name"], row["why"]) for row in said["kept"]] == [(tree, f"named {pushed}")]
+    done = warmset_json("gc", "--root", root, "--idle", "0")
+    assert done == {**said, "dryRun": False}
+    assert warmset_json("gc", "--root", root, "--idle", "0")["removed"] == []
+    with Store.open(root) as store:
+        store.forget(pushed)
+    assert [row["why"] for row in warmset_json("gc", "--root", root)["removed"]] == ["no reference names it"]
+    assert warmset_json("ls", "--root", root) == []
+
+
+def test_gc_free_removes_named_models_but_none_that_is_mounted(pushed: str, root: Path) -> None:
+    warmset("pull", "--plain-http", "--root", root, pushed)
+    with Store.open(root) as store:
+        (tree,) = store.trees()
+        store.pin(PIN, tree=tree, note={})
+    refused = warmset("gc", "--root", root, "--free", "900TB")
+    assert refused.returncode == 8
+    assert "mounted" in refused.stderr
+    with Store.open(root) as store:
+        store.unpin(PIN)
+        free = store.disk().bytes_free
+    freed = warmset_json("gc", "--root", root, "--free", str(free + (1 << 20)))
+    assert [row["kind"] for row in freed["removed"]] == ["tree"]
+    assert freed["bytesFreed"] >= 2 * SHARD
+
+
+def test_a_pause_stops_pulls_and_gc_but_nothing_else(pushed: str, root: Path) -> None:
+    with Store.open(root):
+        assert warmset("pause", "--root", root).returncode == 0, "while somebody owns the root"
+    refused = warmset("pull", "--plain-http", "--root", root, pushed)
+    assert refused.returncode == 9
+    assert refused.stderr.startswith("error: Paused: ")
+    assert warmset("gc", "--root", root).returncode == 9
+    assert warmset("gc", "--dry-run", "--root", root).returncode == 0
+    assert warmset("resume", "--root", root).returncode == 0
+    assert warmset("pull", "--plain-http", "--root", root, pushed).returncode == 0
+    warmset("pause", "--root", root)
+    assert warmset("pull", "--plain-http", "--root", root, pushed).returncode == 0, "a warm hit brings nothing"
+
+
+def test_purge_removes_the_cache_and_nothing_else(pushed: str, root: Path) -> None:
+    warmset("pull", "--plain-http", "--root", root, pushed)
+    with Store.open(root) as store:
+        store.pin(PIN, tree=store.trees()[0], note={})
+        assert warmset("purge", "--yes", "--root", root).returncode == 9, "somebody owns it"
+        store.unpin(PIN)
+    assert warmset_json("purge", "--dry-run", "--root", root)["bytesFreed"] > 2 * SHARD
+    (root / "mine").write_text("mine")
+    (root / "trees" / "README").write_text("mine")
+    report = warmset_json("purge", "--yes", "--root", root)
+    assert report["kept"] == ["mine", "trees"]
+    assert sorted(p.relative_to(root).as_posix() for p in root.rglob("*")) == ["mine", "trees", "trees/README"]
+
+
+def test_purge_leaves_no_trace_of_a_cache_of_its_own(pushed: str, root: Path) -> None:
+    warmset("pull", "--plain-http", "--root", root, pushed)
+    assert warmset("purge", "--yes", "--root", root).returncode == 0
+    assert not root.exists()
+    assert warmset("purge", "--yes", "--root", root).returncode == 3

@@ -1,12 +1,14 @@
 """Space is promised before it is needed, counted once an inode, and given back."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from api.errors import InsufficientCache
 from cache.store import Store
+from cache.store.capacity import UNLIMITED
 from tests.unit.store.samples import CHUNK, add_blob, add_tree, digest_of, put_chunks
 
 BIG = 1 << 60
@@ -51,8 +53,8 @@ def test_an_ingest_under_a_claim_is_not_counted_twice(store: Store) -> None:
         assert store.usage().reserved == 0
 
 
-def test_space_to_keep_free_is_never_promised(root: Path) -> None:
-    with Store.open(root, keep_free=BIG) as store:
+def test_space_above_the_high_watermark_is_never_promised(root: Path) -> None:
+    with Store.open(root, watermarks=replace(UNLIMITED, high=0.0)) as store:
         assert store.usage().free == 0
         with pytest.raises(InsufficientCache), store.claim({A: 1}):
             pass

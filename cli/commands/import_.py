@@ -1,0 +1,67 @@
+"""``warmset import``: weights that already lie on this machine into the local store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cli.local import open_store, output_option, plain_hosts, root_option, show_json, size_text
+
+
+@click.command("import")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("reference", required=False)
+@click.option(
+    "--hard-link",
+    is_flag=True,
+    help="Share the very files instead of copying them: they become read-only, and whoever changes one later changes "
+    "what the store serves as verified. Only for files that nobody writes any more.",
+)
+@click.option("--plain-http", is_flag=True, help="The registry has no TLS.")
+@root_option
+@output_option
+def command(folder: Path, reference: str | None, hard_link: bool, plain_http: bool, root: Path, output: str) -> None:
+    """Take the files of FOLDER into the local store, so that they need not be fetched.
+
+    With REFERENCE, each file is hashed and compared with what the reference lists; what FOLDER lacks or has otherwise
+    is fetched, and the model is then stored as if it had been pulled. Without, FOLDER becomes a model of its own.
+
+    Files are shared by reflink where the filesystem can (XFS, Btrfs), else copied.
+
+    \b
+    warmset import /data/llama oci://registry.example.com/models/llama:v1
+    warmset import /data/my-finetune
+    """
+    from api.reference import parse_reference
+    from cache.importing import import_known, import_new
+    from cache.pull import pull
+    from cache.sources import SourceOptions
+    from cli.progress import Reporter
+
+    folder = folder.absolute()
+    with open_store(root) as store:
+        if reference is None:
+            tree = import_new(store, folder, hard_link=hard_link)
+            report = {"reference": folder.as_uri(), "taken": len(tree.files), "different": [], "bytesOrigin": 0}
+        else:
+            parsed = parse_reference(reference)
+            options = SourceOptions(plain_http=plain_hosts(parsed, plain_http=plain_http), ambient=True)
+            taken = import_known(store, folder, parsed, options=options, hard_link=hard_link)
+            for name in taken.different:
+                click.echo(f"{name} is not what {reference} lists: fetching it", err=True)
+            with Reporter("import") as reporter:
+                pulled = pull(store, parsed, options=options, on_progress=reporter, trust_store=True, key=str(parsed))
+            tree = pulled.tree
+            report = {
+                "reference": str(parsed),
+                "taken": taken.files,
+                "different": list(taken.different),
+                "bytesOrigin": pulled.bytes_origin,
+            }
+        path = store.tree_path(tree.digest)
+    if output == "json":
+        show_json({**report, "tree": str(tree.digest), "path": str(path), "bytes": tree.size})
+        return
+    click.echo(f"{report['taken']} files taken, {size_text(tree.size)} in all", err=True)
+    click.echo(str(path))
