@@ -236,7 +236,7 @@ def test_a_pull_that_was_stopped_fetches_no_whole_chunk_again(
         reference = pushed.replace(registry.host, relay.host)
         arguments = ("pull", "--plain-http", "--root", str(root), "--workers", "1", "-o", "json", reference)
         stopped = subprocess.Popen(
-            command(*arguments, "--limit", "16MiB"),
+            command(*arguments, "--limit", "6MiB"),
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
         )  # fmt: skip
         try:
