@@ -76,7 +76,7 @@ def fetch(
             transfer(
                 [*archives, *proofs, *plan(wanted)],
                 store=intake,
-                open_session=resolved.open_session,
+                open_session=lambda: resolved.open_session(artifact),
                 settings=Settings(workers=workers, limit_bps=limit_bps),
                 meter=meter,
                 cancel=cancel,

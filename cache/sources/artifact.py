@@ -85,6 +85,13 @@ class Artifact:
         blobs.update((archive.digest, archive.size) for archive in self.archives)
         return blobs
 
+    @property
+    def paths(self) -> dict[Digest, str]:
+        """A path of each plain file, by digest or key."""
+        paths = {file.digest: file.path for file in self.files}
+        paths.update((file.key, file.path) for file in self.unhashed)
+        return paths
+
     def with_hashes(self, hashes: Mapping[Digest, Digest]) -> Artifact:
         """The artifact with the sha256 of those unhashed files whose key is in ``hashes``."""
         found = [TreeFile(f.path, f.size, hashes[f.key]) for f in self.unhashed if f.key in hashes]

@@ -32,7 +32,17 @@ def resolve_wanted(reference: Reference, *, options: SourceOptions, wanted: Filt
         from cache.sources.hf.source import resolve_hf
 
         return resolve_hf(reference, options=options, wanted=wanted)
-    raise UnsupportedSource(f"{reference.scheme}:// cannot be read by this version", hint="use an oci:// reference")
+    if reference.scheme in ("s3", "gs", "az"):
+        from cache.sources.objects.cloud import resolve_cloud
+
+        return resolve_cloud(reference, options=options, wanted=wanted)
+    if reference.scheme == "https":
+        from cache.sources.objects.web import resolve_web
+
+        return resolve_web(reference, options=options, wanted=wanted)
+    from cache.sources.objects.drivers import resolve_driver
+
+    return resolve_driver(reference, options=options, wanted=wanted)
 
 
 def require_oci(reference: Reference) -> OciReference:

@@ -44,13 +44,14 @@ class Session(Protocol):
 class Resolved:
     """``bytes`` and ``files`` count what is to be fetched: an archive counts as one file until it is unpacked.
 
-    ``tree`` is known when the source publishes the sha256 of every file.
+    ``tree`` is known when the source publishes the sha256 of every file. ``open_session`` makes a session that opens
+    what ``artifact`` lists, or the same artifact with more hashes.
     """
 
     reference: Reference  # pinned to the revision
     revision: str
     artifact: Artifact = field(repr=False)
-    open_session: Callable[[], Session] = field(repr=False, compare=False)
+    open_session: Callable[[Artifact], Session] = field(repr=False, compare=False)
 
     @property
     def bytes(self) -> int:

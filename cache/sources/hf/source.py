@@ -26,14 +26,13 @@ def resolve_hf(reference: UrlReference, *, options: SourceOptions, wanted: Filte
     repository = repository_of(reference)
     snapshot = read_snapshot(hub, repository=repository, revision=reference.revision)
     artifact = select(snapshot.files, snapshot.in_git, wanted=wanted)
-    paths = {file.digest: file.path for file in artifact.files} | {file.key: file.path for file in artifact.unhashed}
     network = network_from_env()
     return Resolved(
         reference=reference.pinned(snapshot.commit),
         revision=snapshot.commit,
         artifact=artifact,
-        open_session=lambda: HubSession(
-            hub, repository=repository, commit=snapshot.commit, paths=paths, network=network
+        open_session=lambda listed: HubSession(
+            hub, repository=repository, commit=snapshot.commit, paths=listed.paths, network=network
         ),
     )
 

@@ -32,5 +32,5 @@ def resolve_oci(reference: OciReference, *, options: SourceOptions, wanted: Filt
         reference=replace(reference, digest=fetched.digest),
         revision=str(fetched.digest),
         artifact=read_layers(fetched.manifest, wanted=wanted),
-        open_session=repository.session,  # the login is reused for the blobs
+        open_session=lambda _: repository.session(),  # the login is reused for the blobs
     )
