@@ -8,6 +8,7 @@ HTTP/1.1 with JSON bodies over a unix socket that only root and the agent's grou
     GET    /v1/publications                         -> list[Publication]
     PUT    /v1/live                 LiveSet          -> 204: pins beyond these go; eviction may begin
     GET    /v1/status                               -> AgentStatus
+    POST   /v1/verify                               -> VerifyReport: every blob was read again just now
 
 Any other answer carries a NodeError. A POST is held open until the tree is ready, at most ``wait_s`` seconds.
 """
@@ -63,5 +64,14 @@ class AgentStatus(Wire):
     cache_id: str
     capacity: int
     used: int
+    paused: bool = False
     models: list[NodeModelStatus] = field(default_factory=list)
     publications: list[Publication] = field(default_factory=list)
+
+
+class VerifyReport(Wire):
+    """``wrong`` blobs (sha256:<hex>) went to quarantine; what links them is pulled again."""
+
+    blobs: int
+    bytes: int
+    wrong: list[str] = field(default_factory=list)

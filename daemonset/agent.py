@@ -33,6 +33,7 @@ from daemonset.metrics import Metrics
 from daemonset.publications import Publications
 from daemonset.pulls import Fetch, Pulls
 from daemonset.standalone import ConfiguredGrants
+from daemonset.upkeep import Upkeep
 
 VERSION = version("warmset")
 LOCK_WAIT_S = 20.0  # the agent before us may still be ending
@@ -51,7 +52,9 @@ async def run(config: AgentConfig) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    with await asyncio.to_thread(Store.open, config.root, io=config.io, wait_s=LOCK_WAIT_S) as store:
+    with await asyncio.to_thread(
+        Store.open, config.root, io=config.io, wait_s=LOCK_WAIT_S, watermarks=config.watermarks
+    ) as store:
         fetch = fetcher(store, limits=config.limits, ambient=config.cluster is None)
         await Agent(config, store=store, fetch=fetch).run(stop)
 
@@ -76,12 +79,21 @@ class Agent:
             changed=self._changed,
             metrics=self._metrics,
         )
+        self._upkeep = Upkeep(
+            store,
+            pulls=self._pulls,
+            metrics=self._metrics,
+            scrub_bytes_per_second=config.scrub_bytes_per_second,
+            watermarks=config.watermarks,
+        )
         self._publications = Publications(store, pulls=self._pulls, grants=grants, changed=self._changed)
         self._metrics.watch(models=self._pulls.statuses, publications=self._publications.count)
 
     async def run(self, stop: asyncio.Event) -> None:
         async with AsyncExitStack() as stack:
-            jobs = {"pulls": self._pulls.run()}
+            jobs = {"pulls": self._pulls.run(), **self._upkeep.jobs()}
+            if self._config.socket is None:
+                self._pulls.pins_are_mounts(True)  # nobody can mount anything
             if self._config.cluster is None:
                 self._pulls.set_desired(from_config(self._config.models))
             else:
@@ -121,7 +133,9 @@ class Agent:
             await stack.enter_async_context(_serving(tcp, lambda runner: web.TCPSite(runner, host, port)))
             if self._config.socket is not None:
                 listener = socket_api.listen(self._config.socket)
-                local = socket_api.application(self._publications, status=self._agent_status)
+                local = socket_api.application(
+                    self._publications, status=self._agent_status, verify=self._upkeep.verify
+                )
                 await stack.enter_async_context(_serving(local, lambda runner: web.SockSite(runner, listener)))
             yield
 
@@ -132,7 +146,7 @@ class Agent:
             self._store.check()
         except CacheVolumeLost as error:
             return f"{error.reason}: {error.message}"
-        return ""
+        return self._upkeep.trouble
 
     async def _agent_status(self) -> AgentStatus:
         usage = await self._usage(max_age_s=POLLED_S)
@@ -142,6 +156,7 @@ class Agent:
             cache_id=self._store.cache_id,
             capacity=usage.capacity,
             used=usage.used,
+            paused=self._pulls.paused,
             models=self._pulls.statuses(),
             publications=await self._publications.all(),
         )

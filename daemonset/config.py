@@ -30,6 +30,7 @@ import yaml
 
 from api.errors import InvalidRequest
 from api.reference import parse_reference
+from cache.store.capacity import SHARED, Watermarks
 
 DEFAULT_NAMESPACE = "default"  # of a stand-alone model whose name has none
 
@@ -103,6 +104,11 @@ class AgentConfig:
     io: Literal["auto", "direct", "buffered"] = "auto"
     """How blobs are written; ``auto`` takes direct I/O where the filesystem offers it."""
     limits: Limits = field(default_factory=Limits)
+    scrub_bytes_per_second: int = 20_000_000
+    """How fast blobs are read again to find bytes that rotted, a round a day at most; 0 for never. A terabyte takes
+    14 hours at this rate, which is a hundredth of what an NVMe disk gives."""
+    watermarks: Watermarks = SHARED
+    """How full the cache's disk may get. The default is for a disk that kubelet uses too (docs/operate.md)."""
     models: tuple[StandaloneModel, ...] = ()
     """What a stand-alone agent holds. Taking a model out of the list removes nothing from the disk."""
     plain_http: frozenset[str] = frozenset()
@@ -192,6 +198,11 @@ def _check(config: AgentConfig) -> None:
     for name, value in (("pulls", config.limits.pulls), ("workers", config.limits.workers)):
         if not 1 <= value <= 64:
             raise ValueError(f"'limits.{name}' must be 1 to 64, not {value}")
+    if config.scrub_bytes_per_second < 0:
+        raise ValueError("'scrub_bytes_per_second' must be 0 or more")
+    marks = config.watermarks
+    if not (0 < marks.low <= marks.high <= 1 and 0 < marks.inodes_low <= marks.inodes_high <= 1):
+        raise ValueError("'watermarks' are shares of the disk: 0 < low <= high <= 1, for inodes too")
     if config.limits.download_bytes_per_second is not None and config.limits.download_bytes_per_second < 1:
         raise ValueError("'limits.download_bytes_per_second' must be 1 or more; leave it out for no limit")
 

@@ -25,6 +25,10 @@ class Desired:
     absent: bool = False
     """Give it up. Only this removes anything."""
     priority: int = 0
+    pinned: bool = False
+    """Never evicted."""
+    groups: tuple[str, ...] = ()
+    """Groups whose plan holds this node for the model; while there is one, it is not evicted."""
 
     @property
     def key(self) -> str:
@@ -43,10 +47,18 @@ def from_key(key: str) -> Desired | None:
 
 def from_node_cache(spec: NodeCacheSpec) -> tuple[Desired, ...]:
     return tuple(
-        Desired(model=m.model, revision=m.revision, absent=m.desired == "Absent", priority=m.priority)
+        Desired(
+            model=m.model,
+            revision=m.revision,
+            absent=m.desired == "Absent",
+            priority=m.priority,
+            pinned=m.pinned,
+            groups=tuple(m.groups),
+        )
         for m in spec.models
     )
 
 
 def from_config(models: tuple[StandaloneModel, ...]) -> tuple[Desired, ...]:
-    return tuple(Desired(model=keys.model_key(m.namespace, m.base_name), source=m.source) for m in models)
+    # Whoever lists a model in the file wants it there whatever else needs room.
+    return tuple(Desired(model=keys.model_key(m.namespace, m.base_name), source=m.source, pinned=True) for m in models)

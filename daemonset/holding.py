@@ -72,10 +72,13 @@ def status_of_held(held: Held, *, why_it_stays: tuple[str, str] | None) -> NodeM
     )
 
 
-def status_of_waiting(desired: Desired, trouble: Trouble | None) -> NodeModelStatus:
-    """Queued for a slot or for the next try; Failed when a retry alone does not help."""
+def status_of_waiting(desired: Desired, trouble: Trouble | None, *, paused: bool) -> NodeModelStatus:
+    """Queued for a slot, for the end of a pause or for the next try; Failed when a retry alone does not help."""
     if trouble is None:
-        return NodeModelStatus(model=desired.model, revision=desired.revision, state="Queued")
+        reason, message = ("Paused", "warmset resume on the node ends the pause") if paused else ("", "")
+        return NodeModelStatus(
+            model=desired.model, revision=desired.revision, state="Queued", reason=reason, message=message
+        )
     return NodeModelStatus(
         model=desired.model,
         revision=desired.revision,

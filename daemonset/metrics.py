@@ -6,7 +6,7 @@ from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator
 from typing import get_args
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -34,6 +34,22 @@ class Metrics:
             "Duration of each attempt to pull a model, by how it ended: Ready, Stopped or the reason of the failure.",
             ["result"],
             buckets=PULL_BUCKETS,
+            registry=self.registry,
+        )
+        self.corrupted = Counter(
+            "warmset_agent_corrupted_blobs",
+            "Blobs whose bytes rotted on the disk, found by the scrub or by a verification.",
+            registry=self.registry,
+        )
+        self.evicted = Counter(
+            "warmset_agent_evicted_bytes", "Bytes freed to make room: leftovers and models.", registry=self.registry
+        )
+        self.paused = Gauge(
+            "warmset_agent_paused", "1 while an operator wants no pulls and no evictions.", registry=self.registry
+        )
+        self.scrubbed_at = Gauge(
+            "warmset_agent_scrub_finished_timestamp_seconds",
+            "When every blob had last been read again; 0 for never.",
             registry=self.registry,
         )
         for source in ("origin", "peers"):

@@ -97,7 +97,9 @@ class Publications:
         try:
             return await asyncio.to_thread(self._pin, pin)
         except NotFound:
-            await self.unpublish(request.id)
+            # A damaged tree is mended under its mount, so it keeps its pin; only one that is gone gives it up.
+            if not await asyncio.to_thread(self._store.tree_path(pin.tree).is_dir):
+                await self.unpublish(request.id)
             return None
 
     async def _wait(self, request: PublishRequest) -> Publication:
@@ -146,13 +148,13 @@ class Publications:
             "pod_uid": request.pod_uid,
         }
         pin = Pin(request.id, held.tree, note)
-        answer = await asyncio.to_thread(self._pin, pin)
+        answer = await asyncio.to_thread(self._pin, pin, group=self._pulls.group(held.desired.key))
         self._pins[pin.id] = pin
         return answer
 
-    def _pin(self, pin: Pin) -> Publication:
+    def _pin(self, pin: Pin, *, group: str = "") -> Publication:
         self._store.pin(pin.id, tree=pin.tree, note=pin.note)
-        self._store.touch(pin.tree)
+        self._store.touch(pin.tree, group=group)
         return _publication(self._store, pin)
 
 

@@ -17,10 +17,12 @@ from typing import NoReturn, Protocol
 import structlog
 
 from api.broker import Grant
-from api.errors import DigestMismatch, InUse, WarmsetError
+from api.digest import Digest
+from api.errors import Corrupted, DigestMismatch, InsufficientCache, InUse, WarmsetError
 from api.resources import NodeModelStatus
 from cache.pull import Pulled
 from cache.store import PullRecord, Store
+from cache.store.capacity import Amount, what_holds
 from cache.transfer.progress import Progress
 from daemonset.changed import Changed
 from daemonset.desired import Desired
@@ -28,8 +30,10 @@ from daemonset.flight import Flight, in_thread
 from daemonset.grants import Grants
 from daemonset.holding import Held, Trouble, give_up, held_by, status_of_held, status_of_waiting
 from daemonset.metrics import Metrics
+from daemonset.room import Made, hold, make_room
 from daemonset.schedule import Snapshot, plan, retry_delay_s
 
+LEAST_WANTED = -1_000_000  # below any priority of an entry
 TICK_S = 1.0  # how soon a stalled pull shows, and how fine the byte counters are; only while a pull is under way
 
 log = structlog.get_logger()
@@ -59,6 +63,8 @@ class Pulls:
         self._trouble: dict[str, Trouble] = {}
         self._in_use: set[str] = set()
         self._may_remove = False
+        self._evicting = asyncio.Lock()
+        self.paused = False
 
     # -- what others say -------------------------------------------------------------------------------------
 
@@ -76,6 +82,27 @@ class Pulls:
     def pins_changed(self) -> None:
         self._in_use.clear()
         self._changed.set()
+
+    def set_paused(self, paused: bool) -> None:
+        """While paused, no pull starts and nothing is removed; what is held goes on being published."""
+        if paused != self.paused:
+            log.info("agent.paused" if paused else "agent.resumed")
+            self.paused = paused
+            self._changed.set()
+
+    async def recheck(self) -> None:
+        """Some blob went bad: pull again what is not whole any more."""
+        held = dict(self._held)
+        damaged = await asyncio.to_thread(lambda: [key for key, h in held.items() if self._store.tree(h.tree) is None])
+        for key in damaged:
+            self._trouble[key] = Trouble(
+                error=Corrupted("bytes rotted on the disk of this node; they are fetched again"),
+                attempts=0,
+                retry_at=0.0,
+                bytes_origin=held[key].bytes_origin,
+                bytes_peers=held[key].bytes_peers,
+            )
+            self.lost(key)
 
     def lost(self, key: str) -> None:
         """Its tree is not on the disk any more, whatever we believed: pull it again."""
@@ -104,7 +131,7 @@ class Pulls:
             return flight.status(time.monotonic())
         if desired is None or desired.absent:
             return None
-        return status_of_waiting(desired, self._trouble.get(key))
+        return status_of_waiting(desired, self._trouble.get(key), paused=self.paused)
 
     def statuses(self) -> list[NodeModelStatus]:
         keys = self._desired | self._flights | self._held  # as an ordered set: the order of the list, then the rest
@@ -115,6 +142,11 @@ class Pulls:
         if not self._may_remove:
             return "MountsUnknown", "the CSI driver has not told yet what is mounted"
         return ("InUse", "a pod still has it mounted") if key in self._in_use else ("", "")
+
+    def group(self, key: str) -> str:
+        """A group that is planned to run the model on this node, if any is."""
+        wish = self._desired.get(key)
+        return wish.groups[0] if wish and wish.groups else ""
 
     # -- the loop --------------------------------------------------------------------------------------------
 
@@ -145,6 +177,7 @@ class Pulls:
             now=now,
             slots=self._slots,
             removable=frozenset(self._held.keys() - self._in_use if self._may_remove else ()),
+            paused=self.paused,
         )
 
     def _pause_s(self, wake_at: float | None, *, now: float) -> float | None:
@@ -197,11 +230,16 @@ class Pulls:
         desired = flight.desired
         grant = await self._grants.for_pull(desired)
         fetch = partial(self._fetch, grant, on_progress=flight.told, cancel=flight.cancel)
-        pulled = await in_thread(fetch, cancel=flight.cancel, name=f"pull {desired.model[:8]}")
+        name = f"pull {desired.model[:8]}"
+        try:
+            pulled = await in_thread(fetch, cancel=flight.cancel, name=name)
+        except InsufficientCache as error:
+            await self._make_room_for(desired, error)
+            pulled = await in_thread(fetch, cancel=flight.cancel, name=name)
         if desired.revision and pulled.revision != desired.revision:
             raise DigestMismatch(f"the source gave revision {pulled.revision} instead of {desired.revision}")
         record = PullRecord(key=desired.key, revision=pulled.revision, tree=pulled.tree.digest, source=pulled.source)
-        await asyncio.to_thread(self._store.record_pull, record)
+        await asyncio.to_thread(self._record, record, group=self.group(desired.key))
         return Held(
             desired=desired,
             tree=pulled.tree.digest,
@@ -210,6 +248,51 @@ class Pulls:
             bytes_origin=flight.bytes_origin,
             bytes_peers=flight.bytes_peers,
         )
+
+    def _record(self, record: PullRecord, *, group: str) -> None:
+        self._store.record_pull(record)
+        self._store.touch(record.tree, group=group)  # what has just come is not what goes first
+
+    async def _make_room_for(self, desired: Desired, error: InsufficientCache) -> None:
+        """Raises InsufficientCache, with what holds the rest, where there is none to make."""
+        need = Amount(error.missing_bytes, error.missing_inodes)
+        if not need or self.paused:
+            raise error
+        made = await self.make_room(need, below=desired.priority)
+        if made.missing:
+            raise InsufficientCache(
+                f"{error.message}; models here: {what_holds(made.kept) or 'none'}",
+                missing_bytes=made.missing.bytes,
+                missing_inodes=made.missing.inodes,
+                hint=error.hint,
+            ) from error
+
+    async def make_room(self, need: Amount, *, below: int | None) -> Made:
+        """Evict what may go (daemonset/room.py), all that is needed or nothing. Raises DiskError."""
+        async with self._evicting:
+            wishes = self._wishes_by_tree(await asyncio.to_thread(self._store.pull_records))
+            known = self._may_remove
+            made = await asyncio.to_thread(
+                make_room,
+                self._store,
+                need,
+                hold=lambda tree: hold(wishes.get(tree, ()), mounts_known=known, below=below),
+                priority=lambda tree: max((w.priority for w in wishes.get(tree, ())), default=LEAST_WANTED),
+            )
+        for key in [key for key, held in self._held.items() if held.tree in made.removed]:
+            del self._held[key]
+            if key not in self._desired:
+                await self._grants.forget(key)
+        self._metrics.evicted.inc(made.freed)
+        self._changed.set()
+        return made
+
+    def _wishes_by_tree(self, records: Iterable[PullRecord]) -> dict[Digest, list[Desired]]:
+        wishes: dict[Digest, list[Desired]] = {}
+        for record in records:
+            if (wish := self._desired.get(record.key)) is not None and not wish.absent:
+                wishes.setdefault(record.tree, []).append(wish)
+        return wishes
 
     def _note(self, flight: Flight, error: Exception) -> Trouble:
         if not isinstance(error, WarmsetError):

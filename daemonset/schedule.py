@@ -28,6 +28,7 @@ class Snapshot:
     now: float
     slots: int
     removable: frozenset[str]
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +44,11 @@ def plan(now: Snapshot) -> Plan:
     """Highest priority first, else in the order of the list; one pull a revision at a time.
 
     A pull whose entry is gone or Absent stops. So does the lowest one when a higher priority waits without a free
-    slot: what it has on disk stays for when it goes on.
+    slot: what it has on disk stays for when it goes on. While paused nothing starts and nothing is removed.
     """
     stop = [key for key in now.flying if key not in now.stopping and not _wanted(now.desired.get(key))]
+    if now.paused:
+        return Plan(start=(), stop=tuple(stop), remove=(), wake_at=None)
     waiting = sorted(
         (d for key, d in now.desired.items() if not d.absent and key not in now.held and key not in now.flying),
         key=lambda d: -d.priority,

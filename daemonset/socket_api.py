@@ -25,7 +25,7 @@ from api.errors import (
     Unauthorized,
     WarmsetError,
 )
-from api.node import AgentStatus, LiveSet, NodeError, PublishRequest
+from api.node import AgentStatus, LiveSet, NodeError, PublishRequest, VerifyReport
 from daemonset.publications import Publications
 
 MODE = 0o660  # root and the agent's group
@@ -47,12 +47,13 @@ _STATUS: dict[type[WarmsetError], int] = {
 T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 StatusOf = Callable[[], Awaitable[AgentStatus]]
+Verify = Callable[[], Awaitable[VerifyReport]]
 
 log = structlog.get_logger()
 
 
-def application(publications: Publications, *, status: StatusOf) -> web.Application:
-    """The routes. ``status`` makes the answer of GET /v1/status."""
+def application(publications: Publications, *, status: StatusOf, verify: Verify) -> web.Application:
+    """The routes. ``status`` and ``verify`` make the answers of GET /v1/status and POST /v1/verify."""
 
     async def publish(request: web.Request) -> web.Response:
         return _json(await publications.publish(await _body(request, PublishRequest)))
@@ -71,6 +72,9 @@ def application(publications: Publications, *, status: StatusOf) -> web.Applicat
     async def agent_status(_: web.Request) -> web.Response:
         return _json(await status())
 
+    async def verification(_: web.Request) -> web.Response:
+        return _json(await verify())
+
     app = web.Application(middlewares=[errors_as_json], client_max_size=MAX_BODY_BYTES)
     app.add_routes(
         [
@@ -79,6 +83,7 @@ def application(publications: Publications, *, status: StatusOf) -> web.Applicat
             web.get("/v1/publications", listing),
             web.put("/v1/live", live),
             web.get("/v1/status", agent_status),
+            web.post("/v1/verify", verification),
         ]
     )
     return app

@@ -21,15 +21,15 @@ from api.digest import Digest
 class Watermarks:
     """Shares of the file system that are in use, whoever uses them, from 0 to 1."""
 
-    high: float
+    high: float = 0.80
     """No pull fills more bytes than this; above it, trees are evicted."""
-    low: float
+    low: float = 0.75
     """Eviction ends here, so that it does not begin again with the next byte."""
-    inodes_high: float
-    inodes_low: float
+    inodes_high: float = 0.90
+    inodes_low: float = 0.85
 
 
-SHARED = Watermarks(high=0.80, low=0.75, inodes_high=0.90, inodes_low=0.85)
+SHARED = Watermarks()
 OWN_DISK = Watermarks(high=0.95, low=0.90, inodes_high=0.95, inodes_low=0.90)
 UNLIMITED = Watermarks(high=1.0, low=1.0, inodes_high=1.0, inodes_low=1.0)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 from cache.store import Store
 from tests.support.command import warmset, warmset_json
+from tests.support.processes import Server, free_port
 from tests.support.registry import HOW_TO_GET, Registry, registry_missing, start_registry
 
 pytestmark = pytest.mark.skipif(registry_missing(), reason=HOW_TO_GET)
@@ -179,3 +182,41 @@ def test_purge_leaves_no_trace_of_a_cache_of_its_own(pushed: str, root: Path) ->
     assert warmset("purge", "--yes", "--root", root).returncode == 0
     assert not root.exists()
     assert warmset("purge", "--yes", "--root", root).returncode == 3
+
+
+@pytest.fixture
+def agent(pushed: str, root: Path, tmp_path: Path) -> Iterator[Path]:
+    """The socket of a stand-alone agent that holds the model."""
+    config, socket = tmp_path / "agent.yaml", tmp_path / "agent.sock"
+    host = pushed.removeprefix("oci://").partition("/")[0]
+    config.write_text(
+        f"root: {root}\nlisten: 127.0.0.1:{free_port()}\nsocket: {socket}\nplain_http: ['{host}']\n"
+        f"models:\n  - name: tiny\n    source: {pushed}\n"
+        "watermarks: {high: 1.0, low: 1.0, inodes_high: 1.0, inodes_low: 1.0}\n"
+    )
+    server = Server([sys.executable, "-m", "cli.main", "agent", "--config", config], log=tmp_path / "log")
+    server.wait_until(lambda: state_of(socket) == "Ready", what="the model on the node", within_s=30)
+    yield socket
+    server.stop(grace_s=10)
+
+
+def state_of(socket: Path) -> str:
+    done = warmset("node", "--socket", socket, "-o", "json")
+    models = json.loads(done.stdout)["models"] if done.returncode == 0 else []
+    return models[0]["state"] if models else ""
+
+
+def test_an_agent_mends_what_a_verification_finds_and_shows_a_pause(agent: Path, model: Path, root: Path) -> None:
+    (tree,) = [path for path in (root / "trees").iterdir() if not path.name.startswith(".")]
+    rot(tree / "shard-2.bin")
+    found = warmset("node", "--socket", agent, "--verify")
+    assert found.returncode == 7, found.stderr
+    assert "wrong: sha256:" in found.stdout
+    deadline = time.monotonic() + 20
+    while (tree / "shard-2.bin").read_bytes() != (model / "shard-2.bin").read_bytes():
+        assert time.monotonic() < deadline, "not fetched again"
+        time.sleep(0.1)
+    assert warmset("node", "--socket", agent, "--verify").returncode == 0
+    warmset("pause", "--root", root)
+    time.sleep(2.5)
+    assert "paused" in warmset("node", "--socket", agent).stdout

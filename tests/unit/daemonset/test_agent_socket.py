@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from api.errors import InvalidRequest
-from api.node import AgentStatus, LiveSet, NodeError, Publication, PublishRequest
+from api.node import AgentStatus, LiveSet, NodeError, Publication, PublishRequest, VerifyReport
 from daemonset.publications import Publications
 from daemonset.socket_api import application, listen
 from tests.unit.daemonset.doubles import Node, eventually, wanted
@@ -37,7 +37,11 @@ async def session(node: Node, tmp_path: Path) -> AsyncIterator[aiohttp.ClientSes
             publications=await publications.all(),
         )
 
-    runner = web.AppRunner(application(publications, status=status), handler_cancellation=True, shutdown_timeout=0.5)
+    async def verify() -> VerifyReport:
+        return VerifyReport(blobs=3, bytes=7, wrong=["sha256:" + "0" * 64])
+
+    app = application(publications, status=status, verify=verify)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.5)
     await runner.setup()
     await web.SockSite(runner, listen(tmp_path / "agent.sock")).start()
     async with aiohttp.ClientSession(
@@ -146,3 +150,9 @@ async def test_another_file_in_the_sockets_place_is_left_alone(tmp_path: Path) -
     with pytest.raises(InvalidRequest, match=r"agent\.sock"):
         listen(path)
     assert path.read_text() == "precious"
+
+
+async def test_a_verification_says_what_was_wrong(session: aiohttp.ClientSession) -> None:
+    async with session.post("/v1/verify") as answer:
+        report = msgspec.json.decode(await answer.read(), type=VerifyReport)
+    assert (report.blobs, report.bytes, len(report.wrong)) == (3, 7, 1)

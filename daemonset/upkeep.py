@@ -1,0 +1,143 @@
+"""What an agent does beside pulls: reads blobs again, keeps the disk below its watermark, heeds the pause switch."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, NoReturn
+
+import structlog
+
+from api.errors import DiskError, WarmsetError
+from api.node import VerifyReport
+from cache.store import Store
+from cache.store.blobs import blobs
+from cache.store.capacity import Watermarks, what_holds
+from cache.store.failures import disk_errors
+from cache.store.pause import is_paused
+from cache.store.scrub import Found, Scrub
+from daemonset.flight import in_thread
+from daemonset.metrics import Metrics
+from daemonset.pulls import Pulls
+
+SWITCH_S = 2.0  # how soon an operator sees that the pause took hold
+DISK_S = 30.0  # at 1 GB/s of others' writes, five points of a 1 TB disk take 50 s
+AGAIN_S = 3600.0  # after the scrub met a disk that fails
+LOWEST = 19  # nice(2)
+
+log = structlog.get_logger()
+
+
+class Upkeep:
+    """Used from one event loop. ``trouble`` says why the disk is not to be relied upon; empty while it is."""
+
+    def __init__(
+        self, store: Store, *, pulls: Pulls, metrics: Metrics, scrub_bytes_per_second: int, watermarks: Watermarks
+    ) -> None:
+        self._store = store
+        self._pulls = pulls
+        self._metrics = metrics
+        self._rate = scrub_bytes_per_second
+        self._watermarks = watermarks
+        self.trouble = ""
+
+    def jobs(self) -> dict[str, Coroutine[Any, Any, NoReturn]]:
+        found = {"pause": self._watch_switch(), "disk": self._watch_disk()}
+        return found | ({"scrub": self._scrub()} if self._rate else {})
+
+    async def verify(self) -> VerifyReport:
+        """Read every blob now, as fast as the disk gives them; what is wrong is fetched again."""
+        cancel = threading.Event()
+        report = await in_thread(partial(_verify, self._store, cancel), cancel=cancel, name="verify")
+        await self._found(report.wrong)
+        return report
+
+    async def _watch_switch(self) -> NoReturn:
+        while True:
+            try:
+                paused = await asyncio.to_thread(is_paused, self._store.root)
+            except DiskError as error:
+                log.warning("pause.unknown", error=str(error))
+            else:
+                self._pulls.set_paused(paused)
+                self._metrics.paused.set(paused)
+            await asyncio.sleep(SWITCH_S)
+
+    async def _watch_disk(self) -> NoReturn:
+        while True:
+            await asyncio.sleep(DISK_S)
+            try:
+                await self._stay_below()
+            except WarmsetError as error:
+                log.warning("disk.not_relieved", error=str(error))
+
+    async def _stay_below(self) -> None:
+        excess = (await asyncio.to_thread(self._store.disk)).excess(self._watermarks)
+        if not excess or self._pulls.paused:
+            return
+        made = await self._pulls.make_room(excess, below=None)
+        log.warning(
+            "disk.above_watermark",
+            bytes_over=excess.bytes,
+            bytes_freed=made.freed,
+            bytes_missing=made.missing.bytes,
+            kept=what_holds(made.kept) if made.missing else "",
+        )
+
+    async def _scrub(self) -> NoReturn:
+        stop = threading.Event()
+        while True:
+            scrub = Scrub(self._store, bytes_per_second=self._rate, stop=stop)
+            try:
+                await self._scrub_on(scrub, stop=stop)
+            except WarmsetError as error:
+                log.error("scrub.failed", error=str(error))
+                if isinstance(error, DiskError):
+                    self.trouble = f"{error.reason}: {error.message}"
+            await asyncio.sleep(AGAIN_S)
+            self.trouble = ""
+
+    async def _scrub_on(self, scrub: Scrub, *, stop: threading.Event) -> NoReturn:
+        while True:
+            work = partial(_until_found, scrub, paused=lambda: self._pulls.paused)
+            found = await in_thread(work, cancel=stop, name="scrub")
+            self._metrics.scrubbed_at.set(scrub.position.finished_at)
+            if found is None:
+                await asyncio.sleep(SWITCH_S)  # paused
+            else:
+                log.error("blob.corrupted", digest=str(found.digest), state=found.checked.state)
+                await self._found([str(found.digest)])
+
+    async def _found(self, wrong: list[str]) -> None:
+        self._metrics.corrupted.inc(len(wrong))
+        if wrong:
+            await self._pulls.recheck()
+
+
+def _until_found(scrub: Scrub, *, paused: Callable[[], bool]) -> Found | None:
+    """None when paused, when told to stop, and at the end of a round."""
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)  # of this thread alone
+    while scrub.wait_for_round() and not paused():
+        if (found := scrub.step()) is not None:
+            return found
+        if not scrub.position.after:
+            return None
+    return None
+
+
+def _verify(store: Store, cancel: threading.Event) -> VerifyReport:
+    checked, size, wrong = 0, 0, []
+    with disk_errors("listing blobs"):
+        known = [(digest, status.st_size) for digest, status in blobs(store.layout)]
+    for digest, length in known:
+        if cancel.is_set():
+            break
+        found = store.check_blob(digest)
+        checked, size = checked + 1, size + length
+        if found.state in ("wrong", "unreadable") and store.drop_blob(digest, inode=found.inode):
+            log.error("blob.corrupted", digest=str(digest), state=found.state)
+            wrong.append(str(digest))
+    return VerifyReport(blobs=checked, bytes=size, wrong=wrong)
