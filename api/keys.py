@@ -15,6 +15,9 @@ GROUP = f"{DOMAIN}/group"  # explicit group, wins over every workload API
 GROUP_SIZE = f"{DOMAIN}/group-size"
 WORKER_INDEX = f"{DOMAIN}/worker-index"
 
+# Label on a namespace: pods there take these annotations from their owners, where the workload API drops them.
+INHERIT = f"{DOMAIN}/inherit"  # "true"
+
 # On a WarmSet, written by `warmset cool`: give its models up where nobody else wants them.
 COOL = f"{DOMAIN}/cool"  # "true"
 

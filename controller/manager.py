@@ -78,7 +78,7 @@ async def run(client: Client, config: Config, *, identity: str, stop: asyncio.Ev
         serve_https(
             split_address(config.listen_https),
             tls=trust.tls,
-            webhook=Webhook(client, world),
+            webhook=Webhook(client, world, context.owners),
             broker=broker,
             metrics=metrics,
         ) as https,

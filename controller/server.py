@@ -30,7 +30,7 @@ log = structlog.get_logger()
 async def serve_https(
     address: tuple[str, int], *, tls: ssl.SSLContext, webhook: Webhook, broker: Broker, metrics: Metrics
 ) -> AsyncIterator[tuple[str, int]]:
-    """``POST /mutate`` and ``POST /v1/grants``; yields the address it listens on."""
+    """``POST /mutate``, ``/inherit`` and ``/v1/grants``; yields the address it listens on."""
 
     async def mutate(request: web.Request) -> web.Response:
         begun = time.monotonic()
@@ -40,6 +40,12 @@ async def serve_https(
             return _json(NodeError(reason=error.reason, message=error.message), status=400)
         metrics.admissions.observe(time.monotonic() - begun)
         return _json(answer)
+
+    async def inherit(request: web.Request) -> web.Response:
+        try:
+            return _json(await webhook.inherit(await request.read()))
+        except (WarmsetError, ApiError) as error:
+            return _failed(error)
 
     async def grant(request: web.Request) -> web.Response:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -60,7 +66,7 @@ async def serve_https(
             return _failed(error)
 
     app = web.Application(client_max_size=MOST_BYTES)
-    app.add_routes([web.post("/mutate", mutate), web.post("/v1/grants", grant)])
+    app.add_routes([web.post("/mutate", mutate), web.post("/inherit", inherit), web.post("/v1/grants", grant)])
     async with _listen(app, address, tls=tls) as bound:
         yield bound
 

@@ -1,4 +1,4 @@
-"""The admission webhook: AdmissionReview v1 in, a JSON patch or a refusal out.
+"""The admission webhooks: AdmissionReview v1 in, a JSON patch or a refusal out.
 
 Free of side effects, so that dry runs are what they say: a Model for a bare reference is made by the controller
 when it sees the pod, not here.
@@ -14,7 +14,9 @@ import structlog
 
 from api.errors import ClusterUnavailable, InvalidRequest, NotFound, WarmsetError
 from api.resources import Model
-from controller.mutate import mutate
+from controller.groups.inherited import inherited
+from controller.mutate import Operation, mutate
+from controller.owners import Owners
 from controller.requests import requests
 from controller.resources import MODEL
 from controller.world import World
@@ -28,26 +30,32 @@ log = structlog.get_logger()
 class Webhook:
     """Reads Models from the controller's copy, and from the API server when the copy lacks one."""
 
-    def __init__(self, client: Client, world: World) -> None:
+    def __init__(self, client: Client, world: World, owners: Owners) -> None:
         self._client = client
         self._world = world
+        self._owners = owners
 
     async def review(self, body: bytes) -> dict[str, Any]:
-        """The answer to an AdmissionReview. Raises InvalidRequest when the body is none."""
+        """The answer about a pod that asks. Raises InvalidRequest when the body is no AdmissionReview."""
         request = _parse(body)
-        response: dict[str, Any] = {"uid": request["uid"], "allowed": True}
-        pod, namespace = request.get("object"), request.get("namespace", "")
-        if request.get("operation") == "CREATE" and isinstance(pod, dict) and not _is_mirror(pod):
-            try:
-                patch = mutate(pod, namespace=namespace, models=await self._models(pod, namespace))
-            except WarmsetError as error:
-                response |= {"allowed": False, "status": _refusal(error)}
-                log.info("pod.refused", namespace=namespace, reason=error.reason, message=error.message)
-            else:
-                if patch:
-                    encoded = base64.b64encode(msgspec.json.encode(patch)).decode()
-                    response |= {"patchType": "JSONPatch", "patch": encoded}
-        return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
+        pod, namespace = _created(request)
+        try:
+            patch = mutate(pod, namespace=namespace, models=await self._models(pod, namespace)) if pod else []
+        except WarmsetError as error:
+            log.info("pod.refused", namespace=namespace, reason=error.reason, message=error.message)
+            return _review({"uid": request["uid"], "allowed": False, "status": _refusal(error)})
+        return _answer(request, patch)
+
+    async def inherit(self, body: bytes) -> dict[str, Any]:
+        """The answer about a pod whose owners may ask for it: their annotations, no more. The entry for pods that
+        ask is called after this one, and does the rest. Raises InvalidRequest, ApiError or ClusterUnavailable."""
+        request = _parse(body)
+        pod, namespace = _created(request)
+        found = inherited(pod, owners=await self._owners.chain(pod, namespace=namespace)) if pod else {}
+        if not found:
+            return _answer(request, [])
+        annotations = {**(pod["metadata"].get("annotations") or {}), **found}
+        return _answer(request, [{"op": "add", "path": "/metadata/annotations", "value": annotations}])
 
     async def _models(self, pod: dict[str, Any], namespace: str) -> dict[str, Model]:
         found: dict[str, Model] = {}
@@ -76,6 +84,24 @@ def _parse(body: bytes) -> dict[str, Any]:
         return cast("dict[str, Any]", request)
     except (msgspec.DecodeError, KeyError, TypeError) as error:
         raise InvalidRequest("not an AdmissionReview with a request") from error
+
+
+def _created(request: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """The pod that is being created, empty where there is none that kubelet would read; and its namespace."""
+    pod = request.get("object")
+    ours = request.get("operation") == "CREATE" and isinstance(pod, dict) and not _is_mirror(pod)
+    return (pod if ours and isinstance(pod, dict) else {}), request.get("namespace", "")
+
+
+def _answer(request: dict[str, Any], patch: list[Operation]) -> dict[str, Any]:
+    response: dict[str, Any] = {"uid": request["uid"], "allowed": True}
+    if patch:
+        response |= {"patchType": "JSONPatch", "patch": base64.b64encode(msgspec.json.encode(patch)).decode()}
+    return _review(response)
+
+
+def _review(response: dict[str, Any]) -> dict[str, Any]:
+    return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
 
 
 def _is_mirror(pod: dict[str, Any]) -> bool:

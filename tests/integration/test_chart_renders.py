@@ -9,6 +9,7 @@ import re
 import pytest
 import yaml
 
+from api import keys
 from tests.support.chart import CHART, Manifest, containers, helm, node_containers, pick, pod_specs, render
 
 SETTINGS = ['image.pullSecrets=["a"]', "node.limits.downloadBytesPerSecond=1000000000", "controller.replicas=1"]
@@ -178,8 +179,19 @@ def test_the_webhook_comes_after_those_that_label_groups(manifests: list[Manifes
     assert sorted([name, *others])[-1] == name
 
 
+def webhooks(manifests: list[Manifest]) -> dict[str, Manifest]:
+    return {w["name"]: w for w in pick(manifests, "MutatingWebhookConfiguration", "warmset-pods")["webhooks"]}
+
+
+def test_inherited_annotations_are_opt_in_fail_open_and_come_first(manifests: list[Manifest]) -> None:
+    assert list(webhooks(manifests)) == ["inherited.warmset.dev", "pods.warmset.dev"]
+    webhook = webhooks(manifests)["inherited.warmset.dev"]
+    assert webhook["namespaceSelector"] == {"matchLabels": {keys.INHERIT: "true"}}
+    assert (webhook["failurePolicy"], webhook["timeoutSeconds"]) == ("Ignore", 2)
+
+
 def test_the_webhook_fails_closed_and_soon(manifests: list[Manifest]) -> None:
-    (webhook,) = pick(manifests, "MutatingWebhookConfiguration", "warmset-pods")["webhooks"]
+    webhook = webhooks(manifests)["pods.warmset.dev"]
     assert webhook["failurePolicy"] == "Fail"
     assert webhook["timeoutSeconds"] == 2
     assert webhook["sideEffects"] == "None"

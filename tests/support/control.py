@@ -100,11 +100,18 @@ async def _configure_webhook(client: Client, port: int) -> None:
         "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}],
         "matchConditions": [{"name": "asks", "expression": asks}],
     }
+    inherited = webhook | {
+        "name": "inherited.warmset.dev",
+        "failurePolicy": "Ignore",
+        "clientConfig": {"url": f"https://127.0.0.1:{port}/inherit"},
+        "namespaceSelector": {"matchLabels": {keys.INHERIT: "true"}},
+        "matchConditions": [{"name": "does-not-ask", "expression": f"!({asks})"}],
+    }
     body = {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "MutatingWebhookConfiguration",
         "metadata": {"name": "warmset-pods"},
-        "webhooks": [webhook],
+        "webhooks": [inherited, webhook],
     }
     await client.create(MUTATING_WEBHOOK, body)
 

@@ -235,7 +235,10 @@ def _called_by_address(manifest: Manifest, port: int) -> Manifest:
     """The webhook configuration with an address in place of the service that nothing would route to."""
     if manifest["kind"] != "MutatingWebhookConfiguration":
         return manifest
-    webhooks = [w | {"clientConfig": {"url": f"https://127.0.0.1:{port}/mutate"}} for w in manifest["webhooks"]]
+    webhooks = [
+        w | {"clientConfig": {"url": f"https://127.0.0.1:{port}{w['clientConfig']['service']['path']}"}}
+        for w in manifest["webhooks"]
+    ]
     return manifest | {"webhooks": webhooks}
 
 

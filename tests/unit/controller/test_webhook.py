@@ -11,15 +11,21 @@ import pytest
 from api import keys
 from api.errors import InvalidRequest
 from api.resources import Model, ModelSpec, ModelStatus, ObjectMeta
+from controller.owners import Owners
 from controller.webhook import Webhook
 from controller.world import World
 from kube.client import ApiError, Client
+from kube.resources import Resource
+from tests.support.workloads import load
 
 
-class NoModels:
-    """An API server that has no Model."""
+class Cluster:
+    """An API server that has one Workspace, and its StatefulSet, and no Model."""
 
-    async def get(self, *_: Any, **__: Any) -> dict[str, Any]:
+    async def get(self, resource: Resource, name: str, *, namespace: str) -> dict[str, Any]:
+        for obj in load("kaito").objects.values():
+            if (obj["kind"], obj["metadata"]["name"], namespace) == (resource.kind, name, "team"):
+                return obj
         raise ApiError(404, "NotFound", "not found")
 
 
@@ -31,7 +37,8 @@ def webhook() -> Webhook:
         spec=ModelSpec(source="oci://r.example/m/llama:v1"),
         status=ModelStatus(observed_generation=1, revision="sha256:" + "a" * 64),
     )
-    return Webhook(cast("Client", NoModels()), world)
+    client = cast("Client", Cluster())
+    return Webhook(client, world, Owners(client))
 
 
 def review(asked: str | None = "llama", *, operation: str = "CREATE", **annotations: str) -> bytes:
@@ -71,3 +78,27 @@ async def test_a_refusal_says_why(webhook: Webhook, asked: str, code: int, reaso
 async def test_a_body_that_is_no_review_is_refused(webhook: Webhook, body: bytes) -> None:
     with pytest.raises(InvalidRequest):
         await webhook.review(body)
+
+
+# -- inherited annotations --------------------------------------------------------------------------------------
+
+
+def review_of(pod: dict[str, Any]) -> bytes:
+    request = {"uid": "review-1", "operation": "CREATE", "namespace": "team", "object": pod}
+    return json.dumps({"request": request}).encode()
+
+
+async def test_a_pod_takes_its_owners_annotations_and_keeps_its_own(webhook: Webhook) -> None:
+    pod = load("kaito").pods["falcon-0"]
+    pod["metadata"]["annotations"] = {"other": "1"}
+    del pod["metadata"]["namespace"]  # as at admission
+    response = (await webhook.inherit(review_of(pod)))["response"]
+    (operation,) = json.loads(base64.b64decode(response["patch"]))
+    assert operation["path"] == "/metadata/annotations"
+    assert operation["value"] == {"other": "1", keys.MODEL: "falcon", keys.MAX_HOLD: "10m"}
+
+
+async def test_a_pod_whose_owners_do_not_ask_stays_as_it_is(webhook: Webhook) -> None:
+    pod = load("deployment").pods["one"]
+    del pod["metadata"]["annotations"]
+    assert (await webhook.inherit(review_of(pod)))["response"] == {"uid": "review-1", "allowed": True}
