@@ -166,6 +166,8 @@ def _named(what: str) -> Iterator[None]:
         code = _code(error)
         if code in ("SlowDown", "TooManyRequests") or " 429 " in str(error):
             raise RateLimited(f"{what}: the store asks to slow down", retry_after_s=1.0) from error
+        if code in ("NoSuchBucket", "ContainerNotFound"):
+            raise NotFound(f"{what}: there is no such bucket", hint="check the name") from error
         if code in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"):
             raise Unauthorized(f"{what}: the store refuses the credential ({code})", hint="renew it") from error
         raise SourceUnavailable(f"{what}: {type(error).__name__}{code and f' ({code})'}") from error
