@@ -92,7 +92,9 @@ def pull(
                 source=str(origin),
             )
     if key is not None:
-        store.record_pull(PullRecord(key=key, revision=pulled.revision, tree=pulled.tree.digest, source=pulled.source))
+        record = PullRecord(key=key, revision=pulled.revision, tree=pulled.tree.digest, source=pulled.source)
+        if record not in store.pull_records():  # a durable write waits for the disk; a warm hit need not
+            store.record_pull(record)
     return pulled
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def fsync_folder(path: Path) -> None:
@@ -27,7 +24,9 @@ def syncfs(fd: int) -> None:
     Reports write-back errors since the last call on the same descriptor (Linux 5.8 and newer), so the descriptor
     must have been opened before what it is to vouch for was written.
     """
-    if _libc.syncfs(fd) != 0:
+    import ctypes  # a warm pull does without it
+
+    if ctypes.CDLL(None, use_errno=True).syncfs(fd) != 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
 
@@ -42,6 +41,15 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
 def scratch_name(folder: Path) -> Path:
     """A fresh name in the scratch folder, which is emptied at every start."""
     return folder / secrets.token_hex(12)
+
+
+def replace_soon(path: Path, data: bytes, *, scratch: Path) -> None:
+    """Write a small file, mode 0600, without waiting for the disk: another process sees the old bytes or the new ones,
+    and a power loss may leave either, or none."""
+    temporary = scratch_name(scratch)
+    temporary.touch(mode=0o600)
+    temporary.write_bytes(data)
+    temporary.rename(path)
 
 
 def replace_durably(path: Path, data: bytes, *, scratch: Path) -> None:

@@ -9,7 +9,7 @@ import msgspec
 
 from api.digest import Digest
 from api.errors import InvalidArtifact
-from cache.store.files import remove_durably, replace_durably
+from cache.store.files import remove_durably, replace_durably, replace_soon
 from cache.store.layout import Layout
 
 
@@ -65,7 +65,7 @@ def write_use(layout: Layout, tree: Digest, *, group: str) -> None:
     if not group and (before := read_use(layout, tree)) is not None:
         group = before.group
     use = Use(used_at=time.time(), group=group)
-    replace_durably(layout.use(tree), msgspec.json.encode(use), scratch=layout.scratch)
+    replace_soon(layout.use(tree), msgspec.json.encode(use), scratch=layout.scratch)
 
 
 def read_use(layout: Layout, tree: Digest) -> Use | None:
