@@ -242,7 +242,20 @@ async def test_uninstalling_leaves_the_resources_of_users_and_nothing_else(
         assert not left, manifest["kind"]
 
 
-@pytest.mark.parametrize("file", ["deployment.yaml", "job.yaml", "model.yaml", "secret-access.yaml", "warmset.yaml"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "daemonset.yaml",
+        "deployment.yaml",
+        "explicit-group.yaml",
+        "job.yaml",
+        "model.yaml",
+        "resourceclaim.yaml",
+        "secret-access.yaml",
+        "statefulset.yaml",
+        "warmset.yaml",
+    ],
+)
 async def test_an_example_is_taken_as_it_stands(cluster: Client, installed: list[Manifest], file: str) -> None:
     await ensure_namespace(cluster, "team-a")
     examples = list(yaml.safe_load_all((EXAMPLES / file).read_text()))

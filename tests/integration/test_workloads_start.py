@@ -1,0 +1,152 @@
+"""Every order in which workload controllers make pods, on a real API server and scheduler: none of them deadlocks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+
+from api import keys
+from controller.groups.inherited import inherited
+from kube.client import Client, Object
+from kube.resources import NAMESPACE
+from tests.support.control import TEAM, Control, agent_says, controlling, make_model, make_node, wanted_on
+from tests.support.installation import eventually
+from tests.support.owner_controllers import Late, OwnerControllers
+from tests.support.workloads import load
+
+RACKS = {"n1": "r1", "n2": "r1", "n3": "r1", "n4": "r1", "n5": "r2", "n6": "r2"}
+
+
+@pytest.fixture
+async def control(cluster: Client) -> AsyncIterator[Control]:
+    async with controlling(cluster) as control:
+        yield control
+
+
+@pytest.fixture
+async def agents(control: Control, cluster: Client) -> AsyncIterator[None]:
+    """Six cold nodes, whose agents have at once what they are told to have."""
+    for name, rack in RACKS.items():
+        await make_node(cluster, name, labels={"rack": rack})
+        await agent_says(cluster, name)
+
+    async def pull() -> None:
+        warm: set[str] = set()
+        while True:
+            for name in RACKS.keys() - warm:
+                if await wanted_on(cluster, name):
+                    await agent_says(cluster, name, {"llama": "Ready"})
+                    warm.add(name)
+            await asyncio.sleep(0.1)
+
+    pulling = asyncio.create_task(pull())
+    yield
+    pulling.cancel()
+    await asyncio.gather(pulling, return_exceptions=True)
+
+
+def follow_the_leader(key: str) -> Late:
+    """LWS and JobSet give followers of an exclusive group their leader's domain as nodeSelector."""
+
+    def follow(pods: list[Object], before: list[Object]) -> None:
+        for pod in pods:
+            if pod["metadata"]["labels"].get("batch.kubernetes.io/job-completion-index") == "0":
+                continue  # leads a Job of its own
+            pod["spec"] = pod["spec"] | {"nodeSelector": {key: RACKS[before[0]["spec"]["nodeName"]]}}
+
+    return follow
+
+
+@dataclass(frozen=True)
+class Order:
+    """Pods in the order in which they are made; each stage once the one before is bound and Ready."""
+
+    file: str
+    stages: tuple[tuple[str, ...], ...]
+    late: Late | None = None
+
+
+ORDERS = {
+    "lws exclusive topology": Order(
+        "lws", (("vllm-0",), ("vllm-0-1", "vllm-0-2", "vllm-0-3")), follow_the_leader("rack")
+    ),
+    "lws LeaderReady": Order("lws", (("vllm-0",), ("vllm-0-1",), ("vllm-0-2",), ("vllm-0-3",))),
+    "statefulset OrderedReady": Order("statefulset", (("web-0",), ("web-1",))),
+    "statefulset replaced pod by pod": Order("statefulset", (("gang-0",), ("gang-2",))),
+    "jobset InOrder, exclusive topology": Order(
+        "jobset", (("driver-0",), ("workers-0-0",), ("workers-0-1",)), follow_the_leader("rack")
+    ),
+    "trainjob after its initializer": Order("trainjob", (("initializer-0",), ("node-0", "node-1"))),
+    "mpijob WaitForWorkersReady": Order("mpijob", (("late-worker-0", "late-worker-1"), ("late-launcher-0",))),
+    "mpijob AtStartup": Order("mpijob", (("llm-worker-0", "llm-worker-1"), ("llm-launcher-0",))),
+    "rayservice head first": Order("kuberay", (("head",), ("gpu-0", "gpu-1"), ("slice-0", "slice-1"))),
+    "ray autoscaler": Order("kuberay", (("elastic-0",),)),
+    "job beyond its parallelism": Order("job", (("train-0",), ("train-1",))),
+    "kserve head before workers": Order("kserve", (("head-1",), ("worker-1", "worker-2"))),
+    "kserve workers before head": Order("kserve", (("worker-1", "worker-2"), ("head-1",))),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS.keys())
+async def test_each_stage_starts_though_the_next_does_not_exist(cluster: Client, agents: None, order: Order) -> None:
+    await make_model(cluster)
+    before: tuple[str, ...] = ()
+    async with OwnerControllers(cluster, load(order.file), namespace=TEAM) as owners:
+        for stage in order.stages:
+            await owners.make_pods(stage, after=before, late=order.late if before else None)
+            await owners.released(stage, within_s=8)
+            await owners.run(stage)
+            before = stage
+
+
+@pytest.mark.parametrize(
+    ("file", "stage", "warm"),
+    [
+        ("lws", ("vllm-0",), 4),
+        ("mpijob", ("llm-worker-0", "llm-worker-1"), 2),
+        ("kuberay", ("head",), 2),
+        ("jobset", ("workers-0-0",), 2),
+        ("statefulset", ("gang-0",), 3),
+    ],
+)
+async def test_the_declared_size_is_warmed_before_the_rest_exists(
+    control: Control, cluster: Client, file: str, stage: tuple[str, ...], warm: int
+) -> None:
+    """Of six cold nodes, as many are told to pull as the group will need, though only its first pods exist."""
+    await make_model(cluster)
+    for name, rack in RACKS.items():
+        await make_node(cluster, name, labels={"rack": rack})
+        await agent_says(cluster, name)
+
+    async def told() -> bool:
+        return len([name for name in RACKS if await _planned(cluster, name)]) == warm
+
+    async with OwnerControllers(cluster, load(file), namespace=TEAM) as owners:
+        await owners.make_pods(stage)
+        await eventually(told, what=f"{warm} nodes planned", within_s=8)
+
+
+async def _planned(cluster: Client, node: str) -> bool:
+    return any(model.get("groups") for model in await wanted_on(cluster, node))
+
+
+async def test_a_pod_inherits_from_its_workspace_where_the_namespace_opts_in(control: Control, cluster: Client) -> None:
+    """One call of the API server: the first entry adds the annotation, the second sees it and does the rest."""
+    await make_model(cluster, "falcon")
+    workloads = load("kaito")
+    pod = workloads.pods["falcon-0"]
+    assert inherited(pod, owners=workloads.chain(pod))[keys.MODEL] == "falcon"
+    async with OwnerControllers(cluster, workloads, namespace=TEAM) as owners:
+        (before,) = await owners.make_pods(["falcon-0"])
+        await cluster.patch(NAMESPACE, TEAM, {"metadata": {"labels": {keys.INHERIT: "true"}}})
+        try:
+            (created,) = await owners.make_pods(["falcon-1"])
+        finally:
+            await cluster.patch(NAMESPACE, TEAM, {"metadata": {"labels": {keys.INHERIT: None}}})
+    assert "schedulingGates" not in before["spec"]
+    assert created["metadata"]["annotations"][keys.MAX_HOLD] == "10m"
+    assert created["spec"]["schedulingGates"] == [{"name": keys.GATE}]
+    assert created["spec"]["volumes"][0]["csi"]["driver"] == keys.CSI_DRIVER

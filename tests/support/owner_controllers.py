@@ -1,0 +1,129 @@
+"""Plays the workload controllers on a real API server: makes owners, then pods in the order in which they make them.
+
+Later pods are made only when the earlier ones are bound and Ready, which is the strictest that any of them asks for;
+kubelet's part, the Ready condition, is played too.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Self
+
+from controller.owners import KINDS
+from kube.client import ApiError, Client, Object
+from kube.resources import POD, Resource
+from tests.support.installation import eventually
+from tests.support.lws import CRDS
+from tests.support.workloads import Workloads
+
+# What an owner gives its next pods once it sees where the earlier ones are, by (new pods, bound pods).
+Late = Callable[[list[Object], list[Object]], None]
+
+
+async def install_kind(client: Client, resource: Resource) -> None:
+    """The resource type alone, without a schema."""
+    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": resource.version, "served": True, "storage": True, "schema": {"openAPIV3Schema": anything}}
+    name = f"{resource.plural}.{resource.group}"
+    body = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        # The API server asks for this where a group ends in k8s.io.
+        "metadata": {"name": name, "annotations": {"api-approved.kubernetes.io": "https://example.com/approved"}},
+        "spec": {
+            "group": resource.group,
+            "scope": "Namespaced",
+            "names": {"plural": resource.plural, "singular": resource.kind.lower(), "kind": resource.kind},
+            "versions": [version],
+        },
+    }
+    await client.patch(CRDS, name, body, kind="apply", force=True)
+
+    async def served() -> bool:
+        try:
+            await client.list(resource)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return False
+        return True
+
+    await eventually(served, what=name)
+
+
+class OwnerControllers:
+    """Makes one file's objects in ``namespace``; the UIDs of the file become those of the API server."""
+
+    def __init__(self, client: Client, workloads: Workloads, *, namespace: str) -> None:
+        self._client = client
+        self._workloads = workloads
+        self._namespace = namespace
+        self._made: dict[str, Object] = {}  # by the UID in the file
+        self._owners: list[tuple[Resource, str]] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """The owners go; the pods are for the cluster's sweep."""
+        for resource, name in self._owners:
+            await self._client.delete(resource, name, namespace=self._namespace)
+            with suppress(ApiError):  # a Job's orphans would be the garbage collector's work, and there is none
+                await self._client.patch(resource, name, {"metadata": {"finalizers": None}}, namespace=self._namespace)
+
+    async def make_pods(
+        self, uids: Sequence[str], *, after: Sequence[str] = (), late: Late | None = None
+    ) -> list[Object]:
+        """The pods as created, with the owners above them; those of ``after`` are bound and Ready by then."""
+        bodies = [copy.deepcopy(self._workloads.pods[uid]) for uid in uids]
+        if late is not None:
+            late(bodies, [await self._current(uid) for uid in after])
+        for uid, body in zip(uids, bodies, strict=True):
+            self._made[uid] = await self._create({"apiVersion": "v1", "kind": "Pod"} | body, POD)
+        return [self._made[uid] for uid in uids]
+
+    async def released(self, uids: Sequence[str], *, within_s: float) -> None:
+        async def free() -> bool:
+            pods = [await self._current(uid) for uid in uids]
+            return not any(pod["spec"].get("schedulingGates") for pod in pods)
+
+        await eventually(free, what=f"gates of {', '.join(uids)} gone", within_s=within_s)
+
+    async def run(self, uids: Sequence[str]) -> None:
+        """Once the scheduler has bound them, report the pods Ready as kubelet would."""
+
+        async def bound() -> bool:
+            return all([(await self._current(uid))["spec"].get("nodeName") for uid in uids])
+
+        await eventually(bound, what=f"{', '.join(uids)} bound")
+        for uid in uids:
+            name = self._made[uid]["metadata"]["name"]
+            status = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+            await self._client.patch(
+                POD, name, {"status": status}, namespace=self._namespace, subresource="status", kind="strategic"
+            )
+
+    async def _current(self, uid: str) -> Object:
+        return await self._client.get(POD, self._made[uid]["metadata"]["name"], namespace=self._namespace)
+
+    async def _create(self, obj: Object, resource: Resource) -> Object:
+        meta: dict[str, Any] = {name: value for name, value in obj["metadata"].items() if name != "uid"}
+        meta["namespace"] = self._namespace
+        meta.pop("finalizers", None)
+        if "generateName" in meta:
+            del meta["name"]
+        meta["ownerReferences"] = [await self._reference(ref) for ref in meta.get("ownerReferences") or ()]
+        return await self._client.create(resource, obj | {"metadata": meta}, namespace=self._namespace)
+
+    async def _reference(self, reference: dict[str, Any]) -> dict[str, Any]:
+        uid = reference["uid"]
+        if uid not in self._made and uid in self._workloads.objects:
+            owner = self._workloads.objects[uid]
+            resource = KINDS[owner["apiVersion"], owner["kind"]]
+            if "." in resource.group and not resource.group.startswith("scheduling.k8s.io"):
+                await install_kind(self._client, resource)
+            self._made[uid] = await self._create(owner, resource)
+            self._owners.append((resource, owner["metadata"]["name"]))
+        return reference | {"uid": self._made[uid]["metadata"]["uid"]} if uid in self._made else reference
