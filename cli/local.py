@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from api.errors import InvalidRequest, NotFound, StoreLocked
-from api.reference import OciReference, parse_reference
+from api.reference import OciReference, Reference, parse_reference
 
 if TYPE_CHECKING:  # a command's --help must not pay for the store
     from api.digest import Digest
@@ -74,8 +74,12 @@ def find_tree(store: Store, target: str) -> Digest:
     return found.pop()
 
 
-def plain_hosts(reference: object, *, plain_http: bool) -> frozenset[str]:
-    return frozenset({reference.host}) if plain_http and isinstance(reference, OciReference) else frozenset()
+def plain_hosts(reference: Reference, *, plain_http: bool) -> frozenset[str]:
+    """The host of the reference, where the user says that it has no TLS."""
+    if not plain_http:
+        return frozenset()
+    host = reference.host if isinstance(reference, OciReference) else reference.location.partition("/")[0]
+    return frozenset({host})
 
 
 def show_json(value: object) -> None:

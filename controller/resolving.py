@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import msgspec
 import structlog
 
 from api.broker import RegistryCredential
-from api.digest import Digest
-from api.errors import InvalidReference, WarmsetError
-from api.reference import OciReference, Reference, parse_reference
+from api.errors import WarmsetError
+from api.reference import Reference, parse_reference
 from api.resources import Model, ModelStatus
 from cache.sources import Credential, Resolved, SourceOptions, resolve
 from controller.conditions import condition, with_condition
@@ -100,10 +98,7 @@ def verified(model: Model, trees: Iterable[str]) -> ModelStatus:
 
 def pinned(model: Model, revision: str) -> Reference:
     """The Model's reference at exactly this revision. Raises InvalidReference or InvalidArtifact."""
-    reference = parse_reference(model.spec.source)
-    if isinstance(reference, OciReference):
-        return replace(reference, digest=Digest.parse(revision))
-    raise InvalidReference(f"{reference.scheme}:// cannot be pinned to a revision by this version")
+    return parse_reference(model.spec.source).pinned(revision)
 
 
 def source_options(found: RegistryCredential | None, *, sources: Sources) -> SourceOptions:

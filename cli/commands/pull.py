@@ -33,7 +33,7 @@ class Rate(Size):
     show_default=True,
     help="hf: as the Hub's cache, for HF_HUB_CACHE.",
 )
-@click.option("--plain-http", is_flag=True, help="The registry has no TLS.")
+@click.option("--plain-http", is_flag=True, help="The source has no TLS.")
 @click.option("--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="Connections at once.")
 @click.option("--limit", type=Rate(), help="Most bytes a second to take, such as 50MB.")
 @root_option

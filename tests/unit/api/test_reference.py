@@ -49,6 +49,32 @@ def test_the_name_is_the_last_component(text: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "place", "revision"),
+    [
+        (f"oci://h.example/llama:v1@sha256:{HEX}", "oci://h.example/llama", f"sha256:{HEX}"),
+        (f"hf://org/name@{HEX[:40]}", "hf://org/name", HEX[:40]),
+        (f"s3://bucket/a@b/c@sha256:{HEX}", "s3://bucket/a@b/c", f"sha256:{HEX}"),
+        (f"sftp://host/folder@sha256:{HEX}", "sftp://host/folder", f"sha256:{HEX}"),
+    ],
+)
+def test_a_revision_pins_what_a_place_holds(text: str, place: str, revision: str) -> None:
+    reference = parse_reference(text)
+    assert reference.is_pinned
+    assert reference.place == place
+    assert reference.pinned(revision) == reference
+    assert str(reference) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["oci://h.example/llama:v1", "hf://org/name", "hf://org/name@main", "hf://org/name@refs/pr/1", "s3://b/a@b"]
+)
+def test_a_name_that_may_move_is_no_pin(text: str) -> None:
+    reference = parse_reference(text)
+    assert not reference.is_pinned
+    assert str(reference) == text
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
         ("llama-3-70b", "no scheme"),
