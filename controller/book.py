@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from controller.groups import GroupMember, Owner
+from controller.journal import Journal
 from controller.plan import Plan
 from controller.quantities import Resources, add
 from kube.reflector import Key
@@ -26,6 +27,7 @@ class Enrolment:
 
 class GroupBook:
     def __init__(self) -> None:
+        self.journal = Journal()  # nodes of which plans take more or less than before
         self.enrolments: dict[Key, Enrolment] = {}
         self._pods: dict[str, set[Key]] = {}
         self._plans: dict[str, Plan] = {}
@@ -73,7 +75,10 @@ class GroupBook:
 
     def set_plan(self, group: str, plan: Plan | None) -> frozenset[str]:
         """Returns the nodes whose NodeCache the change concerns."""
-        before, after = frozenset(self.plan(group).all_nodes), frozenset(plan.all_nodes if plan else ())
+        known = self.plan(group)
+        before, after = frozenset(known.all_nodes), frozenset(plan.all_nodes if plan else ())
+        if before != after or known.reserved != (plan.reserved if plan else {}):
+            self.journal.note(before | after)
         for node in before - after:
             self._by_node[node].discard(group)
         for node in after - before:

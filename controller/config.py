@@ -4,6 +4,7 @@ namespace: warmset-system        # default: that of the pod's service account
 listen_https: 0.0.0.0:9443       # webhook and broker
 listen_http: 0.0.0.0:9810        # /healthz, /readyz, /metrics
 max_hold: 30m
+topology_levels: [topology.kubernetes.io/zone, example.com/block, example.com/rack]    # widest first; docs/topology.md
 sources:
   schemes: [oci]
   hosts: [registry.example.com, "*.corp.example"]
@@ -65,6 +66,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """MutatingWebhookConfiguration whose caBundle is kept."""
     max_hold: str = "30m"
     """Longest time that a gate holds a pod."""
+    topology_levels: tuple[str, ...] = ()
+    """Node labels, widest first: a group is kept within the narrowest that holds it, as far as that goes."""
     sources: Sources = field(default_factory=Sources)
 
     @property

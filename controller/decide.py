@@ -21,7 +21,7 @@ from controller.nodes import NodeView
 from controller.plan import Candidate, Demand, Plan, plan
 from controller.pods import Pod, gates, is_gated, key, node
 from controller.quantities import add
-from controller.warmth import NODE_FAILURES, Wanted, Warmth, agreeing, by_node
+from controller.warmth import NODE_FAILURES, Wanted, Warmth, agreeing
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,19 @@ class NodeFacts:
     free: Mapping[str, int]
     warmth: Warmth
     leaving: Mapping[str, int] = field(default_factory=dict)
+    offer: Candidate = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        offer = Candidate(
+            node=self.view, free=self.free, missing_bytes=self.warmth.missing_bytes, unusable=_unusable(self.warmth)
+        )
+        object.__setattr__(self, "offer", offer)
 
 
 @dataclass(frozen=True, slots=True)
 class GroupFacts:
     """The snapshot. ``pods`` are the group's living pods, ``roles`` the part of the group that each is one of;
-    ``held`` the nodes of its earlier plan, in order."""
+    ``held`` the nodes of its earlier plan, in order. ``levels``: topology labels, widest first."""
 
     member: GroupMember
     pods: tuple[Pod, ...]
@@ -59,6 +66,7 @@ class GroupFacts:
     taken_domains: frozenset[str] = frozenset()
     expires: datetime | None = None
     roles: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    levels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,34 +131,22 @@ def _demand(facts: GroupFacts) -> Demand:
         topology_key=facts.member.topology_key,
         domain=_domain_of_bound(facts),
         taken_domains=facts.taken_domains,
+        levels=facts.levels,
     )
 
 
 def candidates(nodes: Iterable[NodeFacts], *, held: Iterable[str]) -> list[Candidate]:
     kept = frozenset(held)
-    return [
-        Candidate(
-            node=n.view,
-            free=n.free,
-            missing_bytes=n.warmth.missing_bytes,
-            held=n.view.name in kept,
-            unusable=_unusable(n.warmth),
-        )
-        for n in nodes
-    ]
+    if not kept:
+        return [n.offer for n in nodes]
+    return [replace(n.offer, held=True) if n.view.name in kept else n.offer for n in nodes]
 
 
 def _lenient(facts: GroupFacts) -> list[Candidate]:
     """All nodes; those that cannot be warmed now, or have pods still going, behind all others."""
-    leaving = {n.view.name: n.leaving for n in facts.nodes if n.leaving}
     return [
-        replace(
-            c,
-            unusable=None,
-            free=add((c.free, leaving.get(c.node.name, {}))),
-            discouraged=c.unusable is not None or c.node.name in leaving,
-        )
-        for c in candidates(facts.nodes, held=facts.held)
+        replace(c, unusable=None, free=add((c.free, n.leaving)), discouraged=True) if c.unusable or n.leaving else c
+        for c, n in zip(candidates(facts.nodes, held=facts.held), facts.nodes, strict=True)
     ]
 
 
@@ -171,7 +167,8 @@ def _nothing_fits(
     The second heals by itself (every rollout in a full cluster passes through it), so the group keeps nodes for
     then, and those that can be warmed are.
     """
-    anyhow = plan(_demand(facts), _lenient(facts))
+    waits = any(n.offer.unusable or n.leaving for n in facts.nodes)
+    anyhow = plan(_demand(facts), _lenient(facts)) if waits else chosen
     why = summary(chosen.rejections)
     if not anyhow.fits:
         message = f"no nodes can run all {facts.member.size} pods now, so they go to the scheduler as they are: {why}"
@@ -191,7 +188,8 @@ def _after_release(facts: GroupFacts, gated: tuple[Pod, ...]) -> Decision:
     complete = len(facts.pods) >= facts.member.size and all(node(pod) for pod in facts.pods)
     kept = Plan(nodes=tuple(sorted(bound))) if complete else adopt(facts)
     late = tuple(key(pod) for pod in gated if len(gates(pod)) == 1)
-    nodes = [facts_of.warmth for facts_of in facts.nodes if facts_of.view.name in {*kept.all_nodes, *bound}]
+    concerned = {*kept.all_nodes, *bound}
+    nodes = [facts_of.warmth for facts_of in facts.nodes if facts_of.view.name in concerned]
     warm = tuple(sorted(n.node for n in agreeing(nodes, facts.wanted))) if facts.wanted else ()
     terms = Terms(hostnames=_hostnames(facts, warm), domain=_domain(facts, _domain_of_bound(facts)))
     message = f"{len(bound)} of {facts.member.size} pods are on nodes"
@@ -200,8 +198,8 @@ def _after_release(facts: GroupFacts, gated: tuple[Pod, ...]) -> Decision:
 
 def _warm_nodes(facts: GroupFacts, chosen: Plan) -> tuple[str, ...] | None:
     """The planned nodes that are warm, when they alone can take the group's pods."""
-    planned = [n.warmth for n in facts.nodes if n.view.name in chosen.all_nodes]
-    warm = frozenset(w.node for w in agreeing(planned, facts.wanted))
+    planned = frozenset(chosen.all_nodes)
+    warm = frozenset(w.node for w in agreeing([n.warmth for n in facts.nodes if n.view.name in planned], facts.wanted))
     if warm.issuperset(chosen.nodes):
         return tuple(sorted(warm))
     demand = _demand(facts)
@@ -234,8 +232,8 @@ def _domain_of_bound(facts: GroupFacts) -> str:
 
 
 def _progress(facts: GroupFacts, chosen: Plan) -> str:
-    known = by_node(n.warmth for n in facts.nodes)
-    planned = [known[name] for name in chosen.all_nodes if name in known]
+    names = frozenset(chosen.all_nodes)
+    planned = sorted((n.warmth for n in facts.nodes if n.view.name in names), key=lambda w: w.node)
     ready = sum(w.ready for w in planned)
     failures = [f"{w.node}: {w.failure.reason}" for w in planned if w.failure is not None]
     return "; ".join([f"{ready} of {len(planned)} planned nodes are warm", *failures[:3]])

@@ -16,6 +16,7 @@ from controller.config import Config, split_address
 from controller.election import Election
 from controller.events import Events
 from controller.metrics import Metrics
+from controller.offers import Offers
 from controller.owners import Owners
 from controller.queue import WorkQueue
 from controller.reconcile import groups, models, nodes, pods, warm_sets
@@ -62,6 +63,7 @@ async def run(client: Client, config: Config, *, identity: str, stop: asyncio.Ev
         config=config,
         world=world,
         book=book,
+        offers=Offers(world, book),
         owners=Owners(client),
         events=Events(client, instance=identity),
         metrics=metrics,

@@ -3,20 +3,25 @@
 Nodes are taken with the fewest missing bytes first, and the group's pods are packed onto them by their requests.
 A plan keeps the nodes it already holds as long as they are fit, so that bytes already pulled are not pulled
 elsewhere, and a restart changes nothing. Where the group itself asked to stay within a topology domain, one domain
-is chosen: the one with fewest discouraged nodes, then most held ones, then least bytes for its slowest node, then
-least bytes in all, then the tightest fit.
+of that label is chosen. Else a group is kept as near together as the cluster's topology levels allow: in a domain of
+the narrowest level that holds it and its spare nodes, at last anywhere. Among domains goes the one with fewest
+discouraged nodes, then most held ones, then most spare ones, then the narrowest, then least bytes for its slowest
+node, then least bytes in all, then the tightest fit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
+from operator import attrgetter
 
-from controller.fitting import PodShape, Rejection, misfit, shortage
+from controller.fitting import PodShape, Rejection
 from controller.nodes import NodeView
-from controller.quantities import Resources, add, subtract
-
-MANY = 1 << 31  # as many as come: pods that ask for nothing
+from controller.packing import NodeClass, Packed, Packer, Problem, classify, kinds_of, likeness
+from controller.quantities import Resources
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +36,16 @@ class Candidate:
     free: Resources
     missing_bytes: int = 0
     held: bool = False
-    unusable: tuple[str, str] | None = None
+    unusable: Problem | None = None
     discouraged: bool = False
+    alike: str = field(init=False, repr=False, compare=False)  # the same for nodes that differ in labels alone
+    order: tuple[bool, bool, int, str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        node = self.node
+        alike = f"{node.ready:d}{node.schedulable:d}{node.taints}{sorted(self.free.items())}{self.unusable}"
+        object.__setattr__(self, "alike", sys.intern(alike))
+        object.__setattr__(self, "order", (self.discouraged, not self.held, self.missing_bytes, node.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +53,8 @@ class Demand:
     """What a group asks: its pods still to be placed, spare nodes, and the domain it must stay within.
 
     ``domain`` is fixed where a member already runs; ``taken_domains`` belong to other groups that asked for a
-    domain of their own.
+    domain of their own. ``levels`` are labels by which the group should be kept together as far as that goes, widest
+    first; they do not count where it named its own ``topology_key``.
     """
 
     pods: tuple[PodShape, ...]
@@ -48,18 +62,22 @@ class Demand:
     topology_key: str = ""
     domain: str = ""
     taken_domains: frozenset[str] = frozenset()
+    levels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``nodes`` in order of choice, beside them ``spares``; empty when nothing fits, and then ``reason`` says why.
+    """``nodes`` in order of choice, beside them ``spares``; empty when nothing fits, and then ``reason`` says why,
+    and ``rejections`` what is the matter with each node.
 
-    ``reserved`` is what the group's pods will take on each node; other groups' plans count it as gone.
+    ``domain`` is a value of the label ``level``; both are empty where the nodes have nothing in common. ``reserved``
+    is what the group's pods will take on each node; other groups' plans count it as gone.
     """
 
     nodes: tuple[str, ...] = ()
     spares: tuple[str, ...] = ()
     domain: str = ""
+    level: str = ""
     reason: str = ""
     rejections: tuple[Rejection, ...] = ()
     reserved: Mapping[str, Resources] = field(default_factory=dict)
@@ -74,79 +92,129 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class _Choice:
-    nodes: tuple[Candidate, ...]
-    spares: tuple[Candidate, ...]
-    reserved: Mapping[str, Resources]
-    domain: str
-    size: int  # usable nodes of the domain: the smaller, the tighter the fit
+class DomainRejection:
+    """A domain that cannot hold the group: ``left_over`` of its pods find no room there."""
 
-    def cost(self) -> tuple[int, int, int, int, int, str]:
-        missing = [c.missing_bytes for c in self.nodes]
-        return (
-            sum(c.discouraged for c in self.nodes),
-            -sum(c.held for c in self.nodes),
-            max(missing, default=0),
-            sum(missing),
-            self.size,
-            self.domain,
-        )
+    level: str
+    domain: str
+    usable_nodes: int
+    left_over: int
 
 
 def plan(demand: Demand, candidates: Iterable[Candidate]) -> Plan:
     """The nodes for ``demand``. Deterministic: equal snapshots give equal plans, whatever their order."""
-    rejections: list[Rejection] = []
-    usable: list[Candidate] = []
-    kinds = [_Kind(pod=pod, count=demand.pods.count(pod)) for pod in _distinct(demand.pods)]
-    for candidate in sorted(candidates, key=_preference):
-        problem = _barred(demand, candidate) or _fit_kinds(kinds, candidate)
-        if problem is None:
-            usable.append(candidate)
-        else:
-            rejections.append(Rejection(candidate.node.name, *problem))
-    kinds.sort(key=_Kind.difficulty)
-    choices = []
-    for domain, members in _domains(demand, usable).items():
-        packed = _pack(kinds, members)
-        if packed is not None:
-            chosen, others, reserved = packed
-            spares = others[: demand.spare_nodes]
-            choices.append(_Choice(nodes=chosen, spares=spares, reserved=reserved, domain=domain, size=len(members)))
-    if not choices:
-        return Plan(reason="NoDomainFits", rejections=tuple(rejections))
-    best = min(choices, key=_Choice.cost)
+    survey = _survey(demand, candidates)
+    most_held = sum([candidate.held for candidate, _ in survey.usable])
+    best: tuple[_Cost, str, _Row, Packed] | None = None
+    for breadth, level in enumerate(_levels(demand)):
+        for domain, row in _domains(level, survey.usable):
+            packed = survey.packer.pack(row)
+            if packed.left_over:
+                continue
+            cost = _cost(demand, row, packed, breadth=breadth, domain=domain)
+            if best is None or cost < best[0]:
+                best = cost, level, row, packed
+        if best is not None and best[0][:3] == (0, -most_held, 0):
+            break  # wider levels have nothing better
+    if best is None:
+        return Plan(reason="NoDomainFits", rejections=survey.rejections())
+    cost, level, row, packed = best
+    nodes = [row[position][0].node.name for position in packed.used]
     return Plan(
-        nodes=tuple(c.node.name for c in best.nodes),
-        spares=tuple(c.node.name for c in best.spares),
-        domain=best.domain,
-        rejections=tuple(rejections),
-        reserved=best.reserved,
+        nodes=tuple(nodes),
+        spares=tuple(c.node.name for c in _spares(demand, row, packed)),
+        domain=cost[-1],
+        level=level,
+        reserved=dict(zip(nodes, packed.requests, strict=True)),
     )
 
 
-@dataclass(slots=True)
-class _Kind:
-    """Pods of one shape; ``fits`` names the nodes that could take at least one of them."""
-
-    pod: PodShape
-    count: int
-    fits: set[str] = field(default_factory=set)
-
-    def difficulty(self) -> tuple[int, int, int, int]:
-        """Sorts the pods with the fewest possible nodes first, then the largest."""
-        asked = self.pod.requests
-        extended = sum(amount for name, amount in asked.items() if "/" in name)
-        return len(self.fits), -extended, -asked.get("memory", 0), -asked.get("cpu", 0)
+def explain(demand: Demand, candidates: Iterable[Candidate]) -> tuple[tuple[Rejection, ...], list[DomainRejection]]:
+    """Every node that cannot be used, and every domain that cannot hold the group, whether or not a plan was found."""
+    survey = _survey(demand, candidates)
+    domains = []
+    for level in _levels(demand):
+        for domain, row in _domains(level, survey.usable):
+            left_over = survey.packer.pack(row).left_over
+            if left_over and level:
+                domains.append(DomainRejection(level, domain, len(row), left_over))
+    return survey.rejections(), sorted(domains, key=lambda d: (d.level, d.domain))
 
 
-def _preference(candidate: Candidate) -> tuple[bool, bool, int, str]:
-    return candidate.discouraged, not candidate.held, candidate.missing_bytes, candidate.node.name
+_Row = list[tuple[Candidate, NodeClass]]
+_Cost = tuple[int, int, int, int, int, int, int, str]
 
 
-def _barred(demand: Demand, candidate: Candidate) -> tuple[str, str] | None:
-    """Why the node is out for the whole group, whatever its pods ask."""
-    if candidate.unusable is not None:
-        return candidate.unusable
+def _cost(demand: Demand, row: _Row, packed: Packed, *, breadth: int, domain: str) -> _Cost:
+    nodes = [row[position][0] for position in packed.used]
+    missing = [c.missing_bytes for c in nodes]
+    return (
+        sum([c.discouraged for c in nodes]),
+        -sum([c.held for c in nodes]),
+        max(0, demand.spare_nodes - len(row) + len(nodes)),
+        breadth,
+        max(missing, default=0),
+        sum(missing),
+        len(row),
+        domain,
+    )
+
+
+def _spares(demand: Demand, row: _Row, packed: Packed) -> list[Candidate]:
+    used = frozenset(packed.used)
+    unused = (candidate for position, (candidate, _) in enumerate(row) if position not in used)
+    return list(islice(unused, demand.spare_nodes))
+
+
+@dataclass(frozen=True, slots=True)
+class _Survey:
+    """All nodes in order of preference, each with its class; ``usable`` are those that could take some of the pods."""
+
+    packer: Packer
+    nodes: _Row
+    usable: _Row
+
+    def rejections(self) -> tuple[Rejection, ...]:
+        return tuple(Rejection(c.node.name, *known.problem) for c, known in self.nodes if known.problem is not None)
+
+
+def _survey(demand: Demand, candidates: Iterable[Candidate]) -> _Survey:
+    kinds = kinds_of(demand.pods)
+    ordered = sorted(candidates, key=attrgetter("order"))
+    # Thousands of nodes in each of thousands of plans: what is done for each is left to the interpreter's own loops.
+    names = list(map(likeness(kinds, also=demand.topology_key), ordered))
+    classes = {
+        name: classify(kinds, candidate.node, candidate.free, problem=candidate.unusable or _barred(demand, candidate))
+        for name, candidate in dict(zip(names, ordered, strict=True)).items()
+    }
+    nodes = list(zip(ordered, map(classes.__getitem__, names), strict=True))
+    usable = [member for member in nodes if member[1].problem is None]
+    if len(kinds) > 1:
+        for _, known in usable:
+            known.nodes += 1
+    return _Survey(Packer(kinds, tuple(classes.values())), nodes, usable)
+
+
+def _levels(demand: Demand) -> tuple[str, ...]:
+    """Labels to try, narrowest first; the last, empty one stands for the whole cluster."""
+    return (demand.topology_key,) if demand.topology_key else (*reversed(demand.levels), "")
+
+
+def _domains(level: str, usable: _Row) -> Iterator[tuple[str, _Row]]:
+    """The domains of a level; nodes without its label are in none."""
+    if not level:
+        yield "", usable
+        return
+    domains: defaultdict[str | None, _Row] = defaultdict(list)
+    for member in usable:
+        domains[member[0].node.labels.get(level)].append(member)
+    for domain, row in domains.items():
+        if domain is not None:
+            yield domain, row
+
+
+def _barred(demand: Demand, candidate: Candidate) -> Problem | None:
+    """Why the node is out for a group that asked for a domain, whatever its pods ask."""
     if not demand.topology_key:
         return None
     domain = candidate.node.labels.get(demand.topology_key)
@@ -157,78 +225,3 @@ def _barred(demand: Demand, candidate: Candidate) -> tuple[str, str] | None:
     if domain in demand.taken_domains:
         return "DomainTaken", f"{demand.topology_key}={domain} belongs to another group"
     return None
-
-
-def _fit_kinds(kinds: Sequence[_Kind], candidate: Candidate) -> tuple[str, str] | None:
-    """Note which kinds the node can take; the last problem when it can take none."""
-    problem = None
-    fits = False
-    for kind in kinds:
-        found = misfit(kind.pod, candidate.node) or shortage(kind.pod, candidate.free)
-        if found is None:
-            kind.fits.add(candidate.node.name)
-            fits = True
-        problem = found or problem
-    return None if fits or not kinds else problem
-
-
-def _distinct(pods: Sequence[PodShape]) -> list[PodShape]:
-    """Groups have one or two shapes, however many pods."""
-    found: list[PodShape] = []
-    for pod in pods:
-        if pod not in found:
-            found.append(pod)
-    return found
-
-
-def _domains(demand: Demand, usable: Sequence[Candidate]) -> dict[str, list[Candidate]]:
-    if not demand.topology_key:
-        return {"": list(usable)}
-    domains: dict[str, list[Candidate]] = {}
-    for candidate in usable:
-        domains.setdefault(candidate.node.labels[demand.topology_key], []).append(candidate)
-    return domains
-
-
-_Packed = tuple[tuple[Candidate, ...], tuple[Candidate, ...], dict[str, Resources]]  # used, unused, what is taken
-
-
-def _pack(kinds: Sequence[_Kind], members: Sequence[Candidate]) -> _Packed | None:
-    """First fit over ``members`` in order of preference; None when a pod is left over."""
-    left = [kind.count for kind in kinds]
-    chosen: list[Candidate] = []
-    others: list[Candidate] = []
-    reserved: dict[str, Resources] = {}
-    for candidate in members:
-        taken = _fill(kinds, left, candidate)
-        left = [count - n for count, n in zip(left, taken, strict=True)]
-        if any(taken):
-            chosen.append(candidate)
-            reserved[candidate.node.name] = add(_times(k.pod.requests, n) for k, n in zip(kinds, taken, strict=True))
-        else:
-            others.append(candidate)
-    return None if any(left) else (tuple(chosen), tuple(others), reserved)
-
-
-def _fill(kinds: Sequence[_Kind], left: Sequence[int], candidate: Candidate) -> list[int]:
-    """How many pods of each kind the node takes."""
-    free = candidate.free
-    alone = False  # a pod that keeps its like away is on the node
-    taken = []
-    for kind, count in zip(kinds, left, strict=True):
-        most = min(count, _room(free, kind.pod.requests)) if count and candidate.node.name in kind.fits else 0
-        if kind.pod.one_per_node:
-            most = 0 if alone else min(most, 1)
-            alone = alone or bool(most)
-        if most:
-            free = subtract(free, _times(kind.pod.requests, most))
-        taken.append(most)
-    return taken
-
-
-def _room(free: Resources, asked: Resources) -> int:
-    return min((max(0, free.get(name, 0)) // amount for name, amount in asked.items()), default=MANY)
-
-
-def _times(amounts: Resources, n: int) -> dict[str, int]:
-    return {name: amount * n for name, amount in amounts.items()}

@@ -39,7 +39,13 @@ async def take_over(context: Context) -> None:
     for group, nodes in held.items():
         context.book.set_plan(group, Plan(nodes=tuple(nodes)))
     for group in held:
-        facts = group_facts(context.world, context.book, group, max_hold_s=context.config.max_hold_s)
+        facts = group_facts(
+            context.offers,
+            group,
+            max_hold_s=context.config.max_hold_s,
+            levels=context.config.topology_levels,
+            only_held=True,
+        )
         if facts is not None:
             context.book.set_plan(group, adopt(facts))
         elif group not in context.world.placed:

@@ -29,7 +29,12 @@ def placed_groups(warm_set: WarmSet | None) -> list[str]:
 
 
 def plan_group(
-    placement: GroupPlacement, nodes: Iterable[NodeFacts], *, held: Iterable[str], siblings: frozenset[str]
+    placement: GroupPlacement,
+    nodes: Iterable[NodeFacts],
+    *,
+    held: Iterable[str],
+    siblings: frozenset[str],
+    levels: tuple[str, ...] = (),
 ) -> Plan:
     """``siblings``: nodes of the same WarmSet's other groups; two groups on one node would warm it once."""
     found = candidates(nodes, held=held)
@@ -37,5 +42,13 @@ def plan_group(
         replace(c, unusable=("InOtherGroup", "another group of this WarmSet has it")) if c.node.name in siblings else c
         for c in found
     ]
-    demand = Demand(pods=(_ANY_POD,) * placement.size, spare_nodes=placement.spare, topology_key=placement.topology_key)
-    return plan(demand, taken)
+    return plan(demand(placement, levels=levels), taken)
+
+
+def demand(placement: GroupPlacement, *, levels: tuple[str, ...]) -> Demand:
+    return Demand(
+        pods=(_ANY_POD,) * placement.size,
+        spare_nodes=placement.spare,
+        topology_key=placement.topology_key,
+        levels=levels,
+    )

@@ -16,6 +16,7 @@ import structlog
 from api import keys
 from api.resources import Model, NodeCache, WarmSet, Wire
 from controller import nodes
+from controller.journal import Journal
 from controller.nodes import NodeView
 from controller.pods import Pod, is_going, is_ours, is_terminal, node
 from controller.quantities import Resources, add, pod_requests, subtract
@@ -31,6 +32,7 @@ REQUESTS = "warmsetRequests"  # stands in a trimmed pod for its containers; neve
 
 class World:
     def __init__(self) -> None:
+        self.journal = Journal()  # nodes that a plan would now see otherwise
         self.nodes: dict[str, NodeView] = {}
         self.caches: dict[str, NodeCache] = {}
         self.models: dict[str, Model] = {}  # by namespace/name
@@ -65,14 +67,20 @@ class World:
 
     def on_node(self, key: Key, new: dict[str, Any] | None) -> bool:
         """Whether anything has changed that a plan depends on; heartbeats change nothing."""
-        before = self.nodes.pop(key[1], None)
+        before, after = self.nodes.get(key[1]), None if new is None else nodes.view(new)
+        if after == before:
+            return False
         self._free.pop(key[1], None)
-        if new is not None:
-            self.nodes[key[1]] = nodes.view(new)
-        return self.nodes.get(key[1]) != before
+        self.journal.note(key[1:])
+        if after is None:
+            del self.nodes[key[1]]
+        else:
+            self.nodes[key[1]] = after
+        return True
 
     def on_cache(self, key: Key, new: dict[str, Any] | None) -> None:
         _keep(self.caches, key[1], new, NodeCache)
+        self.journal.note(key[1:])
 
     def on_model(self, key: Key, new: dict[str, Any] | None) -> None:
         _keep(self.models, f"{key[0]}/{key[1]}", new, Model)
@@ -94,6 +102,7 @@ class World:
             if pod is not None and node(pod):
                 self._used[node(pod)] = combine(self.used(node(pod)), _requests(pod))
                 self._free.pop(node(pod), None)
+                self.journal.note((node(pod),))
                 if is_going(pod):
                     left = combine(self.leaving(node(pod)), _requests(pod))
                     self._leaving[node(pod)] = {name: amount for name, amount in left.items() if amount}

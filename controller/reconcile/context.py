@@ -12,6 +12,7 @@ from controller.decide import Decision
 from controller.eta import Paces
 from controller.events import Events
 from controller.metrics import Metrics
+from controller.offers import Offers
 from controller.owners import Owners
 from controller.queue import WorkQueue
 from controller.world import World
@@ -49,6 +50,7 @@ class Context:
     config: Config
     world: World
     book: GroupBook
+    offers: Offers
     owners: Owners
     events: Events
     metrics: Metrics

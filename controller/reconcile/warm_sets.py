@@ -12,7 +12,7 @@ from controller import wants
 from controller.cooling import is_cooled
 from controller.decide import Problem, summary
 from controller.eta import eta, observe
-from controller.facts import living, node_facts
+from controller.facts import living
 from controller.fitting import selector_matches
 from controller.made import warm_set_name
 from controller.reconcile.context import Context, Work
@@ -66,12 +66,14 @@ def _groups(context: Context, warm_set: WarmSet, wanted: tuple[Wanted, ...]) -> 
     ids = [group_id(warm_set, index) for index in range(placement.count)]
     for index, group in enumerate(ids):
         siblings = frozenset(name for other in ids if other != group for name in context.book.plan(other).all_nodes)
-        nodes = node_facts(context.world, context.book, group, wanted)
+        nodes = context.offers.all(group, wanted)
         held = context.book.plan(group).all_nodes
-        chosen = plan_group(placement, nodes, held=held, siblings=siblings)
+        levels = context.config.topology_levels
+        chosen = plan_group(placement, nodes, held=held, siblings=siblings, levels=levels)
         for name in context.book.set_plan(group, chosen):
             context.node(name)
-        planned = tuple(n.warmth for n in nodes if n.view.name in chosen.all_nodes)
+        names = frozenset(chosen.all_nodes)
+        planned = tuple(n.warmth for n in nodes if n.view.name in names)
         problem = None if chosen.fits else Problem(chosen.reason, summary(chosen.rejections))
         reports.append(GroupReport(f"{warm_set.metadata.name}-{index}", chosen.domain, planned, problem))
     return reports

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from controller.fitting import PodShape
 from controller.nodes import NodeView
-from controller.plan import Candidate, Demand, plan
+from controller.plan import Candidate, Demand, explain, plan
 
 GPU = "nvidia.com/gpu"
 POD = PodShape(requests={GPU: 8, "pods": 1})
@@ -52,7 +52,8 @@ def test_a_held_node_that_is_no_longer_fit_is_replaced() -> None:
     ]
     chosen = plan(Demand(pods=(POD, POD)), nodes)
     assert chosen.nodes == ("a", "c")
-    assert [(r.node, r.reason) for r in chosen.rejections] == [("b", "NodeNotReady")]
+    rejections, _ = explain(Demand(pods=(POD, POD)), nodes)
+    assert [(r.node, r.reason) for r in rejections] == [("b", "NodeNotReady")]
 
 
 def test_when_nothing_fits_every_node_is_rejected_with_a_reason() -> None:
