@@ -33,6 +33,10 @@ class RetryPolicy:
         return max(asked_s, backoff_s * (1 - self.jitter)) + backoff_s * self.jitter * draw()
 
 
+# For a question whose answer somebody waits for: a person, or a reconcile loop that asks again by itself.
+PATIENCE = RetryPolicy(attempts=4, first_s=0.2, longest_s=2.0)
+
+
 @dataclass(slots=True)
 class Retries:
     """Failures in a row of one piece of work. Owned by one thread."""

@@ -13,11 +13,7 @@ from typing import Protocol
 from api.digest import Digest
 from api.reference import Reference
 from api.tree import Tree
-from cache.http.retry import RetryPolicy
 from cache.sources.artifact import Artifact
-
-# Somebody waits for the answer: a person, or a reconcile loop that asks again by itself.
-PATIENCE = RetryPolicy(attempts=4, first_s=0.2, longest_s=2.0)
 
 
 class Body(Protocol):

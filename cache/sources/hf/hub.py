@@ -26,12 +26,11 @@ from api.errors import (
 )
 from api.reference import UrlReference
 from api.tree import TreeFile
-from cache.http.retry import with_retries
+from cache.http.retry import PATIENCE, with_retries
 from cache.http.url import Origin, parse_url
 from cache.sources.artifact import Unhashed, key_of
 from cache.sources.oci.errors import retry_after_s
 from cache.sources.options import SourceOptions
-from cache.sources.source import PATIENCE
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -20,12 +20,12 @@ from api.errors import (
     Unauthorized,
 )
 from api.reference import UrlReference
-from cache.http.retry import with_retries
+from cache.http.retry import PATIENCE, with_retries
 from cache.sources.artifact import Filter
 from cache.sources.objects.listing import Listed, Listing
 from cache.sources.objects.pieces import PieceSession
 from cache.sources.options import Credential, SourceOptions
-from cache.sources.source import PATIENCE, Resolved
+from cache.sources.source import Resolved
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta

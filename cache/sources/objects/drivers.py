@@ -13,12 +13,12 @@ from typing import Any
 
 from api.errors import Forbidden, InvalidReference, NotFound, SourceUnavailable, UnsupportedSource, WarmsetError
 from api.reference import UrlReference
-from cache.http.retry import with_retries
+from cache.http.retry import PATIENCE, with_retries
 from cache.sources.artifact import Filter
 from cache.sources.objects.listing import Listed, Listing
 from cache.sources.objects.pieces import PieceSession
 from cache.sources.options import SourceOptions
-from cache.sources.source import PATIENCE, Resolved
+from cache.sources.source import Resolved
 
 # What drivers call the version of an object, best first.
 _VERSIONS = (

@@ -14,13 +14,13 @@ from cache.http.client import Client
 from cache.http.network import network_from_env
 from cache.http.ranges import ByteRange, check_identity, check_partial
 from cache.http.response import Response
-from cache.http.retry import with_retries
+from cache.http.retry import PATIENCE, with_retries
 from cache.http.url import Url, parse_url
 from cache.sources.artifact import Filter
 from cache.sources.objects.listing import Listed, Listing
 from cache.sources.oci.errors import check_status
 from cache.sources.options import SourceOptions
-from cache.sources.source import PATIENCE, Resolved
+from cache.sources.source import Resolved
 
 
 def resolve_web(reference: UrlReference, *, options: SourceOptions, wanted: Filter) -> Resolved:

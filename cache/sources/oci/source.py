@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from api.reference import OciReference
 from cache.http.network import network_from_env
-from cache.http.retry import with_retries
+from cache.http.retry import PATIENCE, with_retries
 from cache.sources.artifact import Filter
 from cache.sources.oci.layers import read_layers
 from cache.sources.oci.registry import Repository
 from cache.sources.options import SourceOptions
-from cache.sources.source import PATIENCE, Resolved
+from cache.sources.source import Resolved
 
 
 def resolve_oci(reference: OciReference, *, options: SourceOptions, wanted: Filter) -> Resolved:
