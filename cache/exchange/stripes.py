@@ -1,9 +1,9 @@
 """Who brings which chunk into a cohort (rule R1).
 
 The chunks of a tree, in order, form stripes of as many chunks as the cohort has members; a seeded permutation gives
-each member exactly one chunk of a stripe. So all members have the same to do at every moment of the pull, which independent
-random choices give only on the average, and everybody then waits for the unluckiest. Rendezvous hashing ranks only the
-successors of an owner: who is asked when it is gone.
+each member exactly one chunk of a stripe. So all members have the same to do at every moment of the pull; independent
+random choices give that only on the average, and everybody then waits for the unluckiest. Rendezvous hashing ranks only
+the successors of an owner: who is asked when it is gone.
 """
 
 from __future__ import annotations
