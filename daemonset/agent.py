@@ -18,14 +18,15 @@ from typing import Any, NoReturn
 import structlog
 from aiohttp import web
 
-from api.errors import CacheVolumeLost, InvalidRequest
+from api.errors import InvalidRequest
 from api.node import AgentStatus
 from api.resources import AgentInfo, NodeCacheStatus
+from cache.exchange.group import Exchanges, Group
 from cache.store import Store, Usage
-from daemonset import http, socket_api
+from daemonset import http, peers, socket_api
 from daemonset.broker import BrokerClient
 from daemonset.changed import Changed
-from daemonset.config import AgentConfig, Cluster
+from daemonset.config import AgentConfig, Cluster, split_address
 from daemonset.desired import from_config
 from daemonset.fetch import fetcher
 from daemonset.grants import Grants
@@ -55,8 +56,15 @@ async def run(config: AgentConfig) -> None:
     with await asyncio.to_thread(
         Store.open, config.root, io=config.io, wait_s=LOCK_WAIT_S, watermarks=config.watermarks
     ) as store:
-        fetch = fetcher(store, limits=config.limits, ambient=config.cluster is None)
-        await Agent(config, store=store, fetch=fetch).run(stop)
+        async with AsyncExitStack() as stack:
+            exchanges = None
+            if config.peers is not None:
+                exchanges = Exchanges(Group(config.peers.members, me=config.peers.listen))
+                host, port = split_address(config.peers.listen)
+                app = peers.application(exchanges, store=store)
+                await stack.enter_async_context(_serving(app, lambda runner: web.TCPSite(runner, host, port)))
+            fetch = fetcher(store, limits=config.limits, ambient=config.cluster is None, exchanges=exchanges)
+            await Agent(config, store=store, fetch=fetch).run(stop)
 
 
 class Agent:
@@ -142,11 +150,7 @@ class Agent:
     def _not_ready(self) -> str:
         if self._stopping:
             return "Stopping: the agent was told to end"
-        try:
-            self._store.check()
-        except CacheVolumeLost as error:
-            return f"{error.reason}: {error.message}"
-        return self._upkeep.trouble
+        return self._upkeep.trouble()
 
     async def _agent_status(self) -> AgentStatus:
         usage = await self._usage(max_age_s=POLLED_S)

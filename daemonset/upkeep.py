@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, NoReturn
@@ -27,12 +28,14 @@ SWITCH_S = 2.0  # how soon an operator sees that the pause took hold
 DISK_S = 30.0  # at 1 GB/s of others' writes, five points of a 1 TB disk take 50 s
 AGAIN_S = 3600.0  # after the scrub met a disk that fails
 LOWEST = 19  # nice(2)
+STALLED_S = 10.0  # a disk under load answers a read of two small files within a second or two
+IO_STALLED = "IOStalled"
 
 log = structlog.get_logger()
 
 
 class Upkeep:
-    """Used from one event loop. ``trouble`` says why the disk is not to be relied upon; empty while it is."""
+    """Used from one event loop."""
 
     def __init__(
         self, store: Store, *, pulls: Pulls, metrics: Metrics, scrub_bytes_per_second: int, watermarks: Watermarks
@@ -42,7 +45,16 @@ class Upkeep:
         self._metrics = metrics
         self._rate = scrub_bytes_per_second
         self._watermarks = watermarks
-        self.trouble = ""
+        self._lost = ""  # why the root is not what was opened
+        self._failing = ""  # why the scrub gave up
+        self._asked_at: float | None = None  # since when the disk owes an answer, monotonic
+
+    def trouble(self) -> str:
+        """Why the disk is not to be relied upon; empty while it is. Never waits for the disk itself."""
+        waited_s = time.monotonic() - self._asked_at if self._asked_at is not None else 0.0
+        if waited_s >= STALLED_S:
+            return f"{IO_STALLED}: the cache's disk has not answered for {waited_s:.0f} s"
+        return self._lost or self._failing
 
     def jobs(self) -> dict[str, Coroutine[Any, Any, NoReturn]]:
         found = {"pause": self._watch_switch(), "disk": self._watch_disk()}
@@ -56,14 +68,19 @@ class Upkeep:
         return report
 
     async def _watch_switch(self) -> NoReturn:
+        """In threads of its own: those of to_thread may all hang on the disk that this is about."""
+        cancel = threading.Event()
         while True:
+            self._asked_at = time.monotonic()
             try:
-                paused = await asyncio.to_thread(is_paused, self._store.root)
-            except DiskError as error:
-                log.warning("pause.unknown", error=str(error))
+                paused = await in_thread(partial(_look, self._store), cancel=cancel, name="disk probe")
+            except WarmsetError as error:
+                self._lost = f"{error.reason}: {error.message}"
             else:
+                self._lost = ""
                 self._pulls.set_paused(paused)
                 self._metrics.paused.set(paused)
+            self._asked_at = None
             await asyncio.sleep(SWITCH_S)
 
     async def _watch_disk(self) -> NoReturn:
@@ -96,9 +113,9 @@ class Upkeep:
             except WarmsetError as error:
                 log.error("scrub.failed", error=str(error))
                 if isinstance(error, DiskError):
-                    self.trouble = f"{error.reason}: {error.message}"
+                    self._failing = f"{error.reason}: {error.message}"
             await asyncio.sleep(AGAIN_S)
-            self.trouble = ""
+            self._failing = ""
 
     async def _scrub_on(self, scrub: Scrub, *, stop: threading.Event) -> NoReturn:
         while True:
@@ -115,6 +132,12 @@ class Upkeep:
         self._metrics.corrupted.inc(len(wrong))
         if wrong:
             await self._pulls.recheck()
+
+
+def _look(store: Store) -> bool:
+    """Is it paused? Raises CacheVolumeLost when the root is no longer the one that was opened, DiskError."""
+    store.check()
+    return is_paused(store.root)
 
 
 def _until_found(scrub: Scrub, *, paused: Callable[[], bool]) -> Found | None:

@@ -7,6 +7,7 @@ changes, and writing on would fill the file system underneath.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
@@ -17,7 +18,7 @@ from types import TracebackType
 import msgspec
 
 from api.errors import CacheVolumeLost, InvalidRequest, StoreLocked
-from cache.store.failures import disk_errors
+from cache.store.failures import disk_errors, failure
 from cache.store.files import fsync_folder, write_all
 
 FORMAT = 1
@@ -27,6 +28,7 @@ _UNFINISHED = ".cache-id.new"
 # What a root may hold before it is a cache: a start that was cut short, or a fresh ext4 file system.
 _BEFORE_FIRST_USE = frozenset({_LOCK, _UNFINISHED, "lost+found"})
 _POLL_S = 0.05
+_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN})
 
 
 class _Identity(msgspec.Struct, frozen=True):
@@ -65,12 +67,17 @@ class Root:
                 raise
 
     def check(self) -> None:
-        """Raise CacheVolumeLost unless the path still leads to the root that was opened."""
+        """Raise CacheVolumeLost unless the path still leads to the root that was opened, DiskError where that cannot
+        be told."""
         try:
             same = _read(self.path) == self._identity and os.path.samestat(
                 os.fstat(self._lock), (self.path / _LOCK).stat()
             )
-        except (OSError, msgspec.MsgspecError):
+        except msgspec.MsgspecError:
+            same = False
+        except OSError as error:
+            if error.errno not in _GONE:  # no descriptors, no memory: says nothing about the disk
+                raise failure(error, doing=f"looking at {self.path}") from error
             same = False
         if not same:
             raise CacheVolumeLost(

@@ -37,6 +37,8 @@ from cache.store.space import Claims, Usage
 from cache.store.staged import Staged
 from cache.store.sweep import Leftover
 
+_DISCARDED_AT_ONCE = 256  # blobs under one hold of the lock
+
 
 @dataclass(frozen=True, slots=True)
 class Checked:
@@ -240,13 +242,15 @@ class Store:
             for record in records.read_pulls(self._layout):
                 if record.tree == digest:
                     records.remove_pull(self._layout, record.key)
-            remove_folder(trees.unpublish(self._layout, digest))
+            trash = trees.unpublish(self._layout, digest)
             self._layout.listing(digest).unlink(missing_ok=True)
             self._layout.use(digest).unlink(missing_ok=True)
-            trash = [self._discard(blob) for blob in (tree.blobs if tree else ())]
-        # Freeing the extents of a large file takes a while, so it happens outside the lock.
+        # Deleting many files, or one with many extents, takes a while: nobody waits for the lock meanwhile. A kill
+        # leaves the folder for the next start, and its blobs for a trim.
         with disk_errors(f"removing tree {digest}"):
-            return sum(_delete(path) for path in trash if path is not None)
+            remove_folder(trash)
+        gone = list(tree.blobs) if tree else []
+        return sum(self._discard(gone[at : at + _DISCARDED_AT_ONCE]) for at in range(0, len(gone), _DISCARDED_AT_ONCE))
 
     def verify_tree(self, digest: Digest, *, on_bytes: Callable[[int], None] | None = None) -> list[TreeFile]:
         """Hash every file; returns those whose bytes are not what they should be. Raises NotFound without the tree.
@@ -359,17 +363,22 @@ class Store:
         if holders:
             raise InUse(f"tree {digest} is mounted by {len(holders)} publications", hint="delete the pods that use it")
 
-    def _discard(self, digest: Digest) -> Path | None:
-        """Take a blob's name away if nothing needs it; returns where its bytes are now."""
-        blob = self._layout.blob(digest)
-        if digest in self._claims or not blob.exists() or blob.lstat().st_nlink > 1:
-            return None
-        trash = scratch_name(self._layout.scratch)
-        blob.rename(trash)
-        return trash
-
-
-def _delete(path: Path) -> int:
-    freed = 512 * path.lstat().st_blocks
-    path.unlink()
-    return freed
+    def _discard(self, digests: Sequence[Digest]) -> int:
+        """Delete those blobs that nothing needs; returns the bytes freed."""
+        freed, trash = 0, []
+        with self._lock, self._writing(f"removing {len(digests)} blobs"):
+            for digest in digests:
+                blob = self._layout.blob(digest)
+                status = blob.lstat() if blob.exists() else None
+                if digest in self._claims or status is None or status.st_nlink > 1:
+                    continue
+                freed += 512 * status.st_blocks
+                if status.st_size <= blobs.SMALL_BYTES:
+                    blob.unlink()
+                else:
+                    trash.append(scratch_name(self._layout.scratch))
+                    blob.rename(trash[-1])
+        with disk_errors(f"removing {len(digests)} blobs"):
+            for path in trash:
+                path.unlink()
+        return freed

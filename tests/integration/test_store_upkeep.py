@@ -220,3 +220,10 @@ def test_an_agent_mends_what_a_verification_finds_and_shows_a_pause(agent: Path,
     warmset("pause", "--root", root)
     time.sleep(2.5)
     assert "paused" in warmset("node", "--socket", agent).stdout
+
+
+def test_a_second_agent_on_the_root_is_refused_and_the_first_goes_on(agent: Path, root: Path, tmp_path: Path) -> None:
+    second = warmset("agent", "--root", root, "--listen", f"127.0.0.1:{free_port()}")
+    assert second.returncode == 9
+    assert "error: StoreLocked: " in second.stderr
+    assert state_of(agent) == "Ready"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -121,11 +122,30 @@ async def test_a_disk_that_fails_is_trouble_and_says_so(node: Node, monkeypatch:
 
     monkeypatch.setattr(Scrub, "step", fails)
     async with running(node, rate=FAST) as made:
-        await eventually(lambda: made.trouble.startswith("DiskError: "))
+        await eventually(lambda: made.trouble().startswith("DiskError: "))
 
 
 async def test_a_rate_of_zero_is_no_scrub(node: Node, upkeep: Upkeep) -> None:
     assert "scrub" not in {task.get_name() for task in asyncio.all_tasks()}
+
+
+async def test_a_root_that_is_gone_is_trouble_until_it_is_back(node: Node, upkeep: Upkeep) -> None:
+    identity = node.store.root / ".cache-id"
+    kept = identity.read_text()
+    identity.unlink()
+    await eventually(lambda: upkeep.trouble().startswith("CacheVolumeLost: "))
+    identity.write_text(kept)
+    await eventually(lambda: upkeep.trouble() == "")
+
+
+async def test_a_disk_that_hangs_is_said_without_waiting_for_it(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(daemonset.upkeep, "STALLED_S", 0.05)
+    answer = threading.Event()
+    monkeypatch.setattr(node.store, "check", answer.wait)
+    async with running(node, rate=0) as made:
+        await eventually(lambda: made.trouble().startswith("IOStalled: "))
+        answer.set()
+        await eventually(lambda: made.trouble() == "")
 
 
 # -- pause

@@ -85,3 +85,10 @@ def test_no_page_or_example_names_a_key_that_does_not_exist() -> None:
     for file in files:
         used = set(re.findall(r"\bwarmset\.dev/[a-z-]+", file.read_text()))
         assert used - {"warmset.dev/v"} <= known, file
+
+
+def test_every_test_that_the_page_of_faults_names_exists() -> None:
+    named = set(re.findall(r"`(test_[a-z0-9_]+)`", (ROOT / "docs" / "faults.md").read_text()))
+    written = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert named
+    assert not {name for name in named if f"def {name}(" not in written}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from api.errors import CacheVolumeLost, InvalidRequest, StoreLocked
+from api.errors import CacheVolumeLost, InUse, InvalidRequest, StoreLocked
 from cache.store import Store
 from tests.unit.store.samples import CHUNK, add_tree, digest_of, put_chunks
 
@@ -97,3 +97,25 @@ def test_everything_is_private_whatever_the_umask(root: Path) -> None:
         os.umask(previous)
     assert {stat.S_IMODE(p.stat().st_mode) for p in [root, *root.rglob("*")] if p.is_dir()} == {0o700}
     assert {stat.S_IMODE(p.stat().st_mode) for p in root.rglob("*") if p.is_file()} == {0o600}
+
+
+def test_a_mount_point_whose_disk_is_not_mounted_is_refused_by_a_mark_in_it(root: Path) -> None:
+    """docs/operate.md: a file in the folder below the mount keeps a cache from being made on the wrong disk."""
+    root.mkdir()
+    (root / ".not-mounted").touch()
+    with pytest.raises(InvalidRequest):
+        Store.open(root)
+    assert [path.name for path in root.iterdir()] == [".not-mounted"]
+
+
+def test_what_a_newer_version_may_have_added_is_left_alone(root: Path) -> None:
+    with Store.open(root) as store:
+        add_tree(store, {"a": b"a"})
+    added = [root / "future", root / "records" / "future", root / "quarantine" / "future", root / "pins" / ".future"]
+    for path in added:
+        path.write_text("of another version")
+    with Store.open(root) as store:
+        store.trim(idle_s=0)
+        with pytest.raises(InUse):  # a pin of that version may hold any tree
+            store.remove_tree(store.trees()[0])
+    assert all(path.read_text() == "of another version" for path in added)
