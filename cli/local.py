@@ -63,7 +63,8 @@ def find_tree(store: Store, target: str) -> Digest:
     """The tree that a reference, a tree's digest or the beginning of one names. Raises NotFound, InvalidRequest."""
     if "://" in target:
         key = str(parse_reference(target))
-        found = {record.tree for record in store.pull_records() if key in (record.key, record.source)}
+        # Behind a record's reference stand its filter and layout.
+        found = {r.tree for r in store.pull_records() if key in (r.key.partition(" ")[0], r.source.partition(" ")[0])}
     else:
         prefix = target.removeprefix("sha256:")
         found = {tree for tree in store.trees() if prefix and tree.hex.startswith(prefix)}

@@ -70,8 +70,10 @@ def command(
     """
     from api.errors import Cancelled
     from api.reference import parse_reference
+    from cache.origin import Origin
     from cache.pull import pull
     from cache.sources import SourceOptions
+    from cache.sources.artifact import Filter
     from cli.progress import Reporter
 
     started_s = time.monotonic()
@@ -90,7 +92,7 @@ def command(
                 on_progress=reporter,
                 limit_bps=limit,
                 trust_store=True,  # this user's own
-                key=str(parsed),
+                key=str(Origin(parsed, Filter(include, exclude), layout)),
             )
             store.touch(pulled.tree.digest)
             if folder is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,6 +17,7 @@ from cache.pull import Pulled, pull
 from cache.sources import Credential, SourceOptions, resolve
 from cache.sources.objects.pieces import PIECE_BYTES
 from cache.store import Store
+from cache.transfer.engine import CHUNK_BYTES
 from tests.unit.objects.conftest import Web
 
 FILES = {"config.json": b"{}", "weights.bin": bytes(range(251)) * 80_000, "sub/empty": b""}
@@ -88,6 +90,37 @@ def test_what_was_removed_from_the_store_must_come_back_the_same(store: Store, m
     with pytest.raises(SourceChanged, match="first pull fixed"):
         bring(store, memory)
     assert store.trees() == []
+
+
+def test_a_file_without_a_hash_goes_on_where_it_was_cut(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its chunks are kept under its key, and hashed again with the rest."""
+    content = bytes(range(251)) * 260_000
+    assert len(content) > 3 * CHUNK_BYTES
+    root = f"memory://{uuid4().hex}"
+    fs = fsspec.filesystem("memory")
+    fs.pipe(f"{root}/weights.bin", content)
+    whole = type(fs).cat_file
+
+    def gone(self: Any, path: str, start: int, end: int) -> bytes:
+        if end > 2 * CHUNK_BYTES:
+            raise FileNotFoundError(path)
+        return bytes(whole(self, path, start=start, end=end))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(fs), "cat_file", gone)
+        with pytest.raises(NotFound):
+            bring(store, root, workers=1)
+    pulled = bring(store, root)
+    assert contents(pulled) == {"weights.bin": content}
+    assert pulled.bytes_origin == len(content) - 2 * CHUNK_BYTES
+    fs.rm(root, recursive=True)
+
+
+def test_two_pulls_at_once_make_one_tree(store: Store, memory: str) -> None:
+    with ThreadPoolExecutor() as threads:
+        first, second = threads.map(lambda _: bring(store, memory), range(2))
+    assert first.tree == second.tree
+    assert contents(first) == FILES
 
 
 @pytest.mark.parametrize("answer", [FILES["weights.bin"], b"short", b""])
