@@ -100,12 +100,13 @@ class Owners:
         namespace = pod["metadata"]["namespace"]
         memory = (wanted.api_versions[0], namespace, wanted.name)
         known = self._recall(memory)
-        if known is None:
-            obj = None
-            for version in wanted.api_versions:
-                obj = obj or await self._get(KINDS[version, wanted.kind], wanted.name, namespace)
-            known = self._remember(memory, obj)
-        return known.owner
+        if known is not None:
+            return known.owner
+        for version in wanted.api_versions:
+            obj = await self._get(KINDS[version, wanted.kind], wanted.name, namespace)
+            if obj is not None:
+                return self._remember(memory, obj).owner
+        return None  # it may come after its pods, so that is not remembered
 
     async def _read(self, reference: Mapping[str, Any], namespace: str) -> dict[str, Any] | None:
         resource = KINDS.get((reference["apiVersion"], reference["kind"]))

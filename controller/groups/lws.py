@@ -71,7 +71,8 @@ def _subgroup(subject: Subject, whole: GroupMember, *, level: str, size: int) ->
     apart = annotations.get(_PREFIX + "subgroup-policy-type") == _LEADER_APART
     if whole.leader and apart:
         return replace(whole, size=1, parts=())
-    mine = 0 if whole.index is None else _subgroup_index(whole.index, size, per)
+    labelled = whole_number(subject.labels.get(_PREFIX + "subgroup-index"), least=0)
+    mine = labelled if labelled is not None else _subgroup_index(whole.index or 0, size, per)
     indices = [i for i in range(1 if apart else 0, size) if _subgroup_index(i, size, per) == mine]
     counts = {"leader": int(0 in indices), "worker": len(indices) - (0 in indices)}
     parts = tuple(replace(part, count=counts[part.role]) for part in whole.parts if counts[part.role])

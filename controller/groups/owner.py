@@ -25,7 +25,7 @@ _READ: dict[tuple[str, str], tuple[str, ...]] = {
     ("batch.volcano.sh", "Job"): ("tasks",),
     ("grove.io", "PodClique"): ("replicas",),
     ("grove.io", "PodCliqueSet"): ("template",),
-    ("kubeflow.org", "MPIJob"): ("mpiReplicaSpecs", "launcherCreationPolicy", "runLauncherAsWorker"),
+    ("kubeflow.org", "MPIJob"): ("mpiReplicaSpecs", "launcherCreationPolicy"),
     ("leaderworkerset.x-k8s.io", "LeaderWorkerSet"): ("leaderWorkerTemplate",),
     ("ray.io", "RayCluster"): ("enableInTreeAutoscaling", "headGroupSpec", "workerGroupSpecs"),
     ("scheduling.k8s.io", "PodGroup"): ("schedulingPolicy", "schedulingConstraints"),

@@ -17,11 +17,22 @@ async def reconcile(context: Context, work: Work) -> float | None:
         left = context.book.withdraw(key)
         if left is not None:
             context.group(left)
+            await _look_again(context, left)
         return None
     enrolment = await enrol(context, pod)
     await made.ensure_models(context.client, context.world, pod, top=enrolment.top)
     await made.ensure_warm_set(context.client, context.world, pod, top=enrolment.top)
     return None
+
+
+async def _look_again(context: Context, group: str) -> None:
+    """A pod that goes may mean a workload that was scaled down: whoever speaks for the group asks its owner anew."""
+    enrolments = context.book.enrolments
+    others = context.book.pods(group)
+    if others:
+        speaker = context.world.pods.get(min(others, key=lambda other: not enrolments[other].member.leader))
+        if speaker is not None and not is_going(speaker):
+            await enrol(context, speaker)
 
 
 async def enrol(context: Context, pod: Pod) -> Enrolment:

@@ -11,7 +11,8 @@ import pytest
 from api import keys
 from controller.groups.inherited import inherited
 from kube.client import Client, Object
-from kube.resources import NAMESPACE
+from kube.resources import NAMESPACE, POD
+from tests.support import lws
 from tests.support.control import TEAM, Control, agent_says, controlling, make_model, make_node, wanted_on
 from tests.support.installation import eventually
 from tests.support.owner_controllers import Late, OwnerControllers
@@ -150,3 +151,29 @@ async def test_a_pod_inherits_from_its_workspace_where_the_namespace_opts_in(con
     assert created["metadata"]["annotations"][keys.MAX_HOLD] == "10m"
     assert created["spec"]["schedulingGates"] == [{"name": keys.GATE}]
     assert created["spec"]["volumes"][0]["csi"]["driver"] == keys.CSI_DRIVER
+
+
+async def test_a_stateful_set_that_was_scaled_down_gives_its_other_nodes_back(
+    control: Control, cluster: Client, agents: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pods of its old size that are never made again must not reserve what other groups could use."""
+    monkeypatch.setattr("controller.owners.FRESH_S", 0.0)
+    await make_model(cluster)
+    async with OwnerControllers(cluster, load("statefulset"), namespace=TEAM) as owners:
+        await owners.make_pods(["gang-0", "gang-2"])
+        await owners.run(["gang-0", "gang-2"])
+
+        async def kept_free() -> int:
+            taken = {pod["spec"].get("nodeName") for pod in await cluster.list(POD, namespace=TEAM)}
+            return len([name for name in RACKS.keys() - taken if await _planned(cluster, name)])
+
+        async def for_one() -> bool:
+            return await kept_free() == 1
+
+        async def for_none() -> bool:
+            return await kept_free() == 0
+
+        await eventually(for_one, what="a node kept for the pod that is still to come", within_s=8)
+        await cluster.patch(lws.STATEFUL_SETS, "gang", {"spec": {"replicas": 1}}, namespace=TEAM)
+        await cluster.delete(POD, "gang-2", namespace=TEAM, grace_s=0)
+        await eventually(for_none, what="no node kept", within_s=8)
