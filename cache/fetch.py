@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from api.digest import Digest
 from api.errors import DigestMismatch, SourceChanged
 from api.tree import Tree, TreeFile
+from cache.exchange.group import Exchanges
 from cache.intake import Intake
 from cache.layouts import arrange
 from cache.origin import Origin
@@ -17,11 +18,12 @@ from cache.sources.artifact import Artifact
 from cache.sources.source import Resolved
 from cache.store.places import Known, Place
 from cache.store.store import Store
+from cache.together import fetch_together
 from cache.transfer.engine import Settings, transfer
 from cache.transfer.file import WantedFile
 from cache.transfer.plan import plan
 from cache.transfer.progress import Meter, Progress
-from cache.unpack import WantedArchive
+from cache.unpack import WantedArchive, files_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,9 @@ def fetch(
     limit_bps: int | None,
     on_progress: Callable[[Progress], None] | None,
     cancel: threading.Event,
+    exchanges: Exchanges | None,
 ) -> Fetched:
-    """Bring every blob into ``store`` and publish the tree.
+    """Bring every blob into ``store`` and publish the tree; together with a group, where ``exchanges`` names one.
 
     Raises what ``transfer`` and the store do, and SourceChanged where bytes differ from what a pull fixed before.
     """
@@ -70,9 +73,24 @@ def fetch(
     wanted = [WantedFile(file.digest, file.size) for file in todo.missing]
     wanted += {file.key: WantedFile(file.key, file.size) for file in artifact.unhashed}.values()
     proofs = [Proof(file.digest, file.size, place) for file in todo.unproven]
-    # An archive's files are known only once it is unpacked; together they are no larger than it is.
+    # An archive's files are known only once it is unpacked; packed, it may hold more than it is large.
     with store.claim(artifact.blobs):
         try:
+            if exchanges is not None and origin.layout == "plain" and not todo.unproven:
+                shared = fetch_together(
+                    artifact,
+                    missing=frozenset(file.digest for file in todo.missing),
+                    exchanges=exchanges,
+                    place=place,
+                    store=store,
+                    intake=intake,
+                    open_session=lambda: resolved.open_session(artifact),
+                    limit_bps=limit_bps,
+                    meter=meter,
+                    cancel=cancel,
+                    on_progress=on_progress,
+                )
+                wanted = [file for file in wanted if file.digest not in shared]
             transfer(
                 [*archives, *proofs, *plan(wanted)],
                 store=intake,
@@ -90,7 +108,7 @@ def fetch(
                 hint="ask whoever keeps the source; if the new bytes are right, give them a new name or version",
             ) from error
         complete = artifact.with_hashes(intake.found)
-        tree = Tree.of([*complete.files, *(file for archive in archives for file in archive.files)])
+        tree = Tree.of([*complete.files, *files_of(archives)])
         arranged = arrange(tree, layout=origin.layout, reference=origin.reference, git=resolved.artifact.unhashed)
         for _, content in arranged.made:
             with store.stage() as staged:

@@ -95,6 +95,8 @@ class WatchedIngest:
         self.write = ingest.write
         self.written = ingest.written
         self.read = ingest.read
+        self.use_cache = ingest.use_cache
+        self.write_back = ingest.write_back
         self.close = ingest.close
 
     def commit(self, actual: Digest, /) -> None:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from api.reference import Reference
 from api.tree import Tree
@@ -23,6 +24,9 @@ from cache.store.places import Place
 from cache.store.records import PullRecord
 from cache.store.store import Store
 from cache.transfer.progress import Progress
+
+if TYPE_CHECKING:
+    from cache.exchange.group import Exchanges
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,7 @@ def pull(
     cancel: threading.Event | None = None,
     limit_bps: int | None = None,
     key: str | None = None,
+    exchanges: Exchanges | None = None,
 ) -> Pulled:
     """Make the model's tree present in ``store``, complete, verified and durable, and return where it is.
 
@@ -58,6 +63,7 @@ def pull(
     is present counts only where it came through the same place before (its repository, its bucket's prefix); all else
     is read through the reference and hashed, though stored once: a registry may name digests that it does not have.
 
+    ``exchanges`` shares the pull with a group of nodes, and lets them read the tree afterwards.
     ``key`` records the pull under the caller's name of the model. ``limit_bps`` is in bytes per second.
     Raises Cancelled when ``cancel`` is set (what has come stays for a resume), or what ``resolve`` and the store raise.
     """
@@ -82,6 +88,7 @@ def pull(
                 limit_bps=limit_bps,
                 on_progress=on_progress,
                 cancel=cancel or threading.Event(),
+                exchanges=exchanges,
             )
             pulled = Pulled(
                 resolved.revision,
@@ -91,6 +98,8 @@ def pull(
                 bytes_reused=fetched.bytes_reused,
                 source=str(origin),
             )
+    if exchanges is not None:
+        exchanges.hold(place.name, pulled.tree)
     if key is not None:
         record = PullRecord(key=key, revision=pulled.revision, tree=pulled.tree.digest, source=pulled.source)
         if record not in store.pull_records():  # a durable write waits for the disk; a warm hit need not

@@ -9,6 +9,10 @@ A stand-alone agent (a laptop, a Slurm node, a test) lists its models itself:
       - name: llama-3-70b
         source: oci://registry.example.com/models/llama-3-70b:v1
     plain_http: [registry.example.com:5000]
+    peers:
+      listen: 127.0.0.1:9820
+      members: [127.0.0.1:9820, 127.0.0.1:9821]
+      without_security: true
     limits:
       workers: 4
       download_bytes_per_second: 1000000000
@@ -19,6 +23,7 @@ An agent in a cluster has a ``cluster`` section instead of ``models``; its NodeC
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,6 +35,7 @@ import yaml
 
 from api.errors import InvalidRequest
 from api.reference import parse_reference
+from cache.exchange.cohorts import MAX_MEMBERS
 from cache.store.capacity import SHARED, Watermarks
 
 DEFAULT_NAMESPACE = "default"  # of a stand-alone model whose name has none
@@ -90,6 +96,18 @@ class Cluster:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Peers:
+    """The group of a stand-alone agent: the same list on every member."""
+
+    listen: str
+    """host:port at which this agent serves the others; one of ``members``."""
+    members: tuple[str, ...]
+    """host:port of every member, 32 at most."""
+    without_security: bool = False
+    """Must be true, and every address a loopback one: members do not prove themselves to each other yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentConfig:
     """The whole configuration. Stand-alone, unless it has a ``cluster`` section."""
 
@@ -114,6 +132,8 @@ class AgentConfig:
     plain_http: frozenset[str] = frozenset()
     """Registry hosts (host:port) of a stand-alone agent that have no TLS."""
     cluster: Cluster | None = None
+    peers: Peers | None = None
+    """The group that a stand-alone agent shares its pulls with; none means that it reads the source alone."""
 
     @property
     def address(self) -> tuple[str, int]:
@@ -189,7 +209,7 @@ def _check(config: AgentConfig) -> None:
     split_address(config.listen)
     if config.cluster is None:
         _check_standalone(config)
-    elif config.models or config.plain_http:
+    elif config.models or config.plain_http or config.peers:
         raise ValueError("in a cluster the NodeCache lists the models and the broker tells hosts without TLS")
     elif not config.cluster.broker.url.startswith("https://"):
         raise ValueError("'cluster.broker.url' must be https://…, because credentials pass there")
@@ -217,3 +237,24 @@ def _check_standalone(config: AgentConfig) -> None:
         if identity in seen:
             raise ValueError(f"model {model.name!r} is listed twice")
         seen.add(identity)
+    if config.peers is not None:
+        _check_peers(config.peers)
+
+
+def _check_peers(peers: Peers) -> None:
+    addresses = [split_address(member) for member in peers.members]
+    if peers.listen not in peers.members:
+        raise ValueError("'peers.members' must hold the address in 'peers.listen'")
+    if len(addresses) > MAX_MEMBERS or len(set(addresses)) != len(addresses):
+        raise ValueError(f"'peers.members' must be {MAX_MEMBERS} different addresses at most")
+    if not peers.without_security or not all(_is_loopback(host) for host, _ in addresses):
+        raise ValueError(
+            "'peers' works on this machine alone: loopback addresses, and 'without_security: true' to say that you know"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

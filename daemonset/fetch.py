@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from api.broker import Grant
 from api.reference import OciReference, parse_reference
+from cache.exchange.group import Exchanges
 from cache.pull import Pulled, pull
 from cache.sources import Credential, SourceOptions
 from cache.store import Store
@@ -15,8 +16,11 @@ from daemonset.config import Limits
 from daemonset.pulls import Fetch
 
 
-def fetcher(store: Store, *, limits: Limits, ambient: bool) -> Fetch:
-    """``ambient`` lets a stand-alone agent use its user's logins; in a cluster a node has none to lend."""
+def fetcher(store: Store, *, limits: Limits, ambient: bool, exchanges: Exchanges | None = None) -> Fetch:
+    """``ambient`` lets a stand-alone agent use its user's logins; in a cluster a node has none to lend.
+
+    ``exchanges`` shares the pulls with a group.
+    """
     # Shared out beforehand: the sum holds whatever runs, and one pull alone gets its share only.
     share = limits.download_bytes_per_second
     limit_bps = None if share is None else max(1, share // limits.pulls)
@@ -32,6 +36,7 @@ def fetcher(store: Store, *, limits: Limits, ambient: bool) -> Fetch:
             on_progress=on_progress,
             cancel=cancel,
             limit_bps=limit_bps,
+            exchanges=exchanges,
         )
 
     return fetch

@@ -94,8 +94,9 @@ def warm_group(folder: Path, *, source: str, origin: str) -> tuple[float, Sequen
     started = time.monotonic()
     with ExitStack() as running:
         agents = []
-        for number in range(NODES):
-            agent = Agent(f"node-{number}", folder=folder, source=source, origin=origin)
+        group = [f"127.0.0.1:{free_port()}" for _ in range(NODES)]
+        for number, listen in enumerate(group):
+            agent = Agent(f"node-{number}", folder=folder, source=source, origin=origin, listen=listen, group=group)
             running.callback(agent.stop)
             agents.append(agent)
 

@@ -66,7 +66,7 @@ class Process:
 
 
 class Agent(Process):
-    def __init__(self, name: str, *, folder: Path, source: str, origin: str) -> None:
+    def __init__(self, name: str, *, folder: Path, source: str, origin: str, listen: str, group: Sequence[str]) -> None:
         self.name = name
         self.root = folder / name / "cache"
         self._port = free_port()
@@ -80,6 +80,7 @@ class Agent(Process):
                     "listen": f"127.0.0.1:{self._port}",
                     "models": [{"name": MODEL, "source": source}],
                     "plain_http": [origin],
+                    "peers": {"listen": listen, "members": list(group), "without_security": True},
                 }
             )
         )

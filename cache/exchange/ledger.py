@@ -80,6 +80,9 @@ class Ledger:
             self._from_peers[member] = chunk
             self._asked_at[member] = now
 
+    def started(self, member: int) -> bool:
+        return self._states[member] is not None
+
     def heard(self, member: int, state: State) -> None:
         """A state, which also shows that the member lives. What it was known to have it still has."""
         self._states[member] = state
@@ -98,6 +101,10 @@ class Ledger:
     def upstream_failed(self, chunk: int) -> None:
         self._upstream.pop(chunk, None)
 
+    def found(self, chunk: int) -> None:
+        """A chunk is here from a request that was given up meanwhile."""
+        self.have |= bit(chunk)
+
     def arrived(self, chunk: int, *, member: int | None, now: float) -> None:
         """A chunk is here, from a member or, with None, from upstream."""
         self.have |= bit(chunk)
@@ -106,11 +113,6 @@ class Ledger:
         else:
             self._durations.append(now - self._asked_at[member])
             self.failed(member)
-
-    def lost(self, chunks: int) -> None:
-        """Chunks turned out to be wrong: they are missing again."""
-        self.have &= ~chunks
-        self.sent &= ~chunks
 
     def asked(self, chunk: int, now: float) -> Answer:
         """Somebody asks us for a chunk."""

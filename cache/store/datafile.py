@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Literal
 IO = Literal["auto", "direct", "buffered"]
 # O_DIRECT wants offset, length and address in multiples of the logical block size: 512 or 4096 on all disks we know.
 ALIGNMENT = 4096
+_SYNC_FILE_RANGE_WRITE = 2  # sync_file_range(2): begin to write dirty pages out, wait for nothing
 _NO_PREALLOCATION = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
+_libc = ctypes.CDLL(None)
 
 
 class DataFile:
@@ -55,6 +58,18 @@ class DataFile:
                 break
             done += count
         return done
+
+    def use_cache(self) -> None:
+        """Write through the page cache from now on: for bytes that are read again soon. Before any ``write``."""
+        if self._direct is not None:
+            os.close(self._direct)
+            self._direct = None
+
+    def write_back(self, offset: int, length: int) -> None:
+        """Let the kernel begin to write these bytes out, so that the sync at the end has little left to do. A hint."""
+        _libc.sync_file_range(
+            self._buffered, ctypes.c_int64(offset), ctypes.c_int64(length), ctypes.c_uint(_SYNC_FILE_RANGE_WRITE)
+        )
 
     def seal(self) -> None:
         """Make the file read-only and durable, with its length and mode."""

@@ -131,6 +131,14 @@ class Ingest:
         with disk_errors(f"writing {self.digest}"):
             self._data.write(offset, data)
 
+    def use_cache(self) -> None:
+        """Write through the page cache from now on, since what is written is read again soon. Before any ``write``."""
+        self._data.use_cache()
+
+    def write_back(self, chunk: int) -> None:
+        """Let the disk begin with a chunk that was written through the page cache. A hint."""
+        self._data.write_back(chunk * self.chunk_bytes, self.chunk_bytes)
+
     def written(self, chunk: int) -> None:
         """Journal a chunk, all of whose bytes were written. Raises InsufficientCache, DiskError."""
         self._usable()

@@ -27,12 +27,16 @@ class Meter:
         self._files_total = files_total
         self._done = 0
         self._origin = 0
+        self._peers = 0
         self._files = 0
 
-    def received(self, count: int) -> None:
-        """Bytes from the source, that count as done until ``undo`` says otherwise."""
+    def received(self, count: int, *, from_peer: bool = False) -> None:
+        """Bytes from the source or a peer, that count as done until ``undo`` says otherwise."""
         with self._lock:
-            self._origin += count
+            if from_peer:
+                self._peers += count
+            else:
+                self._origin += count
             self._done += count
 
     def reused(self, count: int) -> None:
@@ -51,4 +55,4 @@ class Meter:
 
     def snapshot(self) -> Progress:
         with self._lock:
-            return Progress(self._done, self._bytes_total, self._origin, 0, self._files, self._files_total)
+            return Progress(self._done, self._bytes_total, self._origin, self._peers, self._files, self._files_total)

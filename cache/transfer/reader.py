@@ -25,6 +25,7 @@ class Link:
     cancel: threading.Event
     throttle: Throttle
     meter: Meter
+    from_peer: bool = False  # how what comes is counted
 
 
 class BlobReader:
@@ -48,7 +49,7 @@ class BlobReader:
         self._session = session
         self._digest = digest
         self._size = size
-        self._position = start
+        self._start = self._position = start
         self._stop = stop
         self._link = link
         self._sequential = sequential
@@ -77,6 +78,11 @@ class BlobReader:
             self._account(got)
         return filled
 
+    @property
+    def received(self) -> int:
+        """Bytes so far, those of a failed ``fill`` included."""
+        return self._position - self._start
+
     def close(self) -> None:
         if self._response is not None:
             self._response.close()
@@ -104,7 +110,7 @@ class BlobReader:
 
     def _account(self, got: int) -> None:
         self._position += got
-        self._link.meter.received(got)
+        self._link.meter.received(got, from_peer=self._link.from_peer)
         self._link.throttle.take(got)
         self._since_failure += got
         if self._since_failure >= _PROGRESS_BYTES:

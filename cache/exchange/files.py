@@ -1,0 +1,189 @@
+"""The files of an exchange: where chunks are written, hashed in order, checked, repaired and committed.
+
+A chunk is passed on before its file is verified, so a wrong one may have come from a peer. Who brought which chunk is
+kept; when a file's hash is wrong, the chunks from peers are fetched again upstream, compared, and who brought other
+bytes is set aside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from api.digest import Digest
+from cache.exchange.bits import NOTHING, bit
+from cache.exchange.chunks import ChunkMap, Place
+from cache.store.ingest import DATA
+from cache.store.layout import Layout
+from cache.store.store import Store
+from cache.transfer.buffers import aligned_buffer
+from cache.transfer.file import WantedFile
+from cache.transfer.frontier import Frontier
+
+PIECE_BYTES = 1 << 20  # a thread a peer has one such buffer; chunks are multiples of it
+
+Refetch = Callable[[WantedFile, Place, memoryview], None]
+SetAside = Callable[[int], None]
+
+
+class CachedIngest(Protocol):
+    """An ingest that can write through the page cache: what comes in is sent on to peers, and hashed, at once."""
+
+    def have(self) -> frozenset[int]: ...
+    def write(self, offset: int, data: memoryview, /) -> None: ...
+    def written(self, chunk: int, /) -> None: ...
+    def read(self, offset: int, into: memoryview, /) -> int: ...
+    def commit(self, actual: Digest, /) -> None: ...
+    def close(self) -> None: ...
+    def use_cache(self) -> None: ...
+    def write_back(self, chunk: int, /) -> None: ...
+
+
+class Ingests(Protocol):
+    def ingest(self, digest: Digest, *, size: int, chunk_bytes: int) -> CachedIngest: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBytes:
+    """Where the bytes of a blob lie in a store, committed or under way."""
+
+    store: Store
+
+    def path(self, digest: Digest) -> Path:
+        blob = self.store.blob_path(digest)
+        return blob if blob.exists() else Layout(self.store.root).ingest(digest) / DATA
+
+
+@dataclass(slots=True)
+class _File:
+    wanted: WantedFile
+    ingest: CachedIngest
+    frontier: Frontier
+
+
+@dataclass(slots=True)
+class Files:
+    """``write`` and ``arrived`` are for the threads that fetch; ``hash_all`` is the body of a hasher's thread."""
+
+    chunks: ChunkMap
+    wanted: tuple[WantedFile, ...]
+    have: int = NOTHING  # what was here at the beginning
+    _open: dict[int, _File] = field(default_factory=dict)
+    _sources: dict[int, set[int]] = field(default_factory=dict)  # by chunk, the members that wrote to it
+    _ready: queue.SimpleQueue[int | None] = field(default_factory=queue.SimpleQueue)
+    _left: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def open(
+        cls, wanted: Sequence[WantedFile], *, present: frozenset[Digest], store: Ingests, chunk_bytes: int
+    ) -> Files:
+        """``wanted`` is the same list on every member; ``present`` are those that are here whole.
+
+        Raises what ``ingest`` does; then nothing stays open.
+        """
+        files = cls(ChunkMap.of([file.size for file in wanted], chunk_bytes=chunk_bytes), tuple(wanted))
+        try:
+            for number, file in enumerate(wanted):
+                if file.digest in present:
+                    for chunk in files.chunks.of_file(number):
+                        files.have |= bit(chunk)
+                else:
+                    files._begin(number, store.ingest(file.digest, size=file.size, chunk_bytes=chunk_bytes))
+        except BaseException:
+            files.close()
+            raise
+        return files
+
+    def _begin(self, number: int, ingest: CachedIngest) -> None:
+        ingest.use_cache()
+        wanted = self.wanted[number]
+        frontier = Frontier(size=wanted.size, piece_bytes=PIECE_BYTES, read=ingest.read, release=lambda _: None)
+        self._open[number] = _File(wanted, ingest, frontier)
+        self._left += 1
+        first = self.chunks.firsts[number]
+        for index in ingest.have():
+            place = self.chunks.place(first + index)
+            frontier.on_disk(place.start, place.stop)
+            self.have |= bit(first + index)
+        self._ready.put(number)
+
+    @property
+    def resumed_bytes(self) -> int:
+        """Of the files that are not whole, what is here already."""
+        places = (self.chunks.place(chunk) for number in self._open for chunk in self.chunks.of_file(number)
+                  if self.have >> chunk & 1)  # fmt: skip
+        return sum(place.stop - place.start for place in places)
+
+    def write(self, chunk: int, offset: int, data: memoryview, *, member: int | None) -> None:
+        if member is not None:
+            self._sources.setdefault(chunk, set()).add(member)
+        self._open[self.chunks.place(chunk).file].ingest.write(offset, data)
+
+    def arrived(self, chunk: int) -> None:
+        """All of a chunk is written; its file may be hashed on."""
+        place = self.chunks.place(chunk)
+        file = self._open[place.file]
+        file.ingest.written(place.index)
+        file.ingest.write_back(place.index)
+        file.frontier.on_disk(place.start, place.stop)
+        self._ready.put(place.file)
+
+    def hash_all(self, *, refetch: Refetch, set_aside: SetAside, finished: Callable[[], None]) -> None:
+        """Hash what comes, commit what is whole, until all is or ``end``. Raises DigestMismatch, DiskError, …"""
+        scratch = aligned_buffer(PIECE_BYTES)
+        while (number := self._ready.get()) is not None:
+            file = self._open[number]
+            digest = file.frontier.advance(scratch)
+            if digest is None:
+                continue
+            if digest != file.wanted.digest:
+                digest = self._repair(number, file, refetch=refetch, set_aside=set_aside)
+            file.ingest.commit(digest)
+            finished()
+            with self._lock:
+                self._left -= 1
+                last = not self._left
+            if last:
+                self.end()
+
+    @property
+    def complete(self) -> bool:
+        return not self._left
+
+    def end(self) -> None:
+        """Send the hashers home."""
+        for _ in range(4):
+            self._ready.put(None)
+
+    def close(self) -> None:
+        """Keep what was written for a resume. After every thread has left."""
+        for file in self._open.values():
+            file.ingest.close()
+
+    def _repair(self, number: int, file: _File, *, refetch: Refetch, set_aside: SetAside) -> Digest:
+        new = aligned_buffer(self.chunks.chunk_bytes)
+        old = aligned_buffer(self.chunks.chunk_bytes)
+        for chunk in self.chunks.of_file(number):
+            members = self._sources.get(chunk)
+            if not members:
+                continue
+            place = self.chunks.place(chunk)
+            length = place.stop - place.start
+            refetch(file.wanted, place, new[:length])
+            file.ingest.read(place.start, old[:length])
+            if new[:length] != old[:length]:
+                file.ingest.write(place.start, new[:length])
+                if len(members) == 1:  # of several, who knows which one it was
+                    set_aside(next(iter(members)))
+        sha256 = hashlib.sha256()
+        for offset in range(0, file.wanted.size, PIECE_BYTES):
+            length = min(PIECE_BYTES, file.wanted.size - offset)
+            file.ingest.read(offset, old[:length])
+            sha256.update(old[:length])
+        return Digest(sha256.hexdigest())

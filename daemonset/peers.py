@@ -1,0 +1,203 @@
+"""What an agent serves to its peers: the read side of the OCI distribution API, over what it holds and what it fetches.
+
+    GET /v2/                                           -> {}
+    GET /v2/warmset/<exchange>/manifests/<tree>        -> a manifest of the tree's files, made here
+    GET /v2/warmset/<exchange>/blobs/<digest>  Range   -> the bytes; of a file under way to who asks by Warmset-Hold
+    GET /exchange/v1/<exchange>                        -> StateMessage
+
+Everything else is 404, whether it exists or not: a name is served only within the exchange that it was got through.
+Nothing is ever fetched because a peer asks for it, but the chunks of an exchange that this node takes part in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+from pathlib import Path
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from api.digest import Digest
+from api.errors import InvalidArtifact
+from api.tree import Tree
+from cache.exchange.answer import Answer
+from cache.exchange.bits import below
+from cache.exchange.group import Exchanges, Running
+from cache.exchange.peer import HOLD_HEADER, write_state
+from cache.exchange.view import State
+from cache.store import Store
+
+MAX_REQUESTS = 256  # at once, the held ones included: a cohort and those below it need fewer
+HOLD_S = 20.0  # how long a request is held at most; the peer asks again
+_RANGE = re.compile(r"bytes=([0-9]{1,18})-([0-9]{1,18})")
+_ID = "{exchange:[0-9a-f]{64}}"
+_MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+_EMPTY = b"{}"  # OCI image spec 1.1, "Guidance for an Empty Descriptor"
+
+
+def application(exchanges: Exchanges, *, store: Store) -> web.Application:
+    served = _Served(exchanges, store)
+    app = web.Application(middlewares=[_limited(MAX_REQUESTS)])
+    app.add_routes(
+        [
+            web.get("/v2/", served.version),
+            web.get(f"/v2/warmset/{_ID}/manifests/{{name}}", served.manifest),
+            web.get(f"/v2/warmset/{_ID}/blobs/{{digest}}", served.blob),
+            web.get(f"/exchange/v1/{_ID}", served.state),
+        ]
+    )
+    return app
+
+
+def manifest_of(tree: Tree) -> bytes:
+    """An OCI artifact whose layers are the tree's files, named by their titles as ORAS does; the same on every node."""
+    layers = [
+        {
+            "mediaType": "application/octet-stream",
+            "digest": str(file.digest),
+            "size": file.size,
+            "annotations": {"org.opencontainers.image.title": file.path},
+        }
+        for file in tree.files
+    ]
+    empty = {
+        "mediaType": "application/vnd.oci.empty.v1+json",
+        "digest": f"sha256:{hashlib.sha256(_EMPTY).hexdigest()}",
+        "size": len(_EMPTY),
+    }
+    document = {
+        "schemaVersion": 2,
+        "mediaType": _MANIFEST_TYPE,
+        "artifactType": "application/vnd.warmset.tree.v1",
+        "config": empty,
+        "layers": layers,
+    }
+    return json.dumps(document, sort_keys=True).encode()
+
+
+class _Served:
+    def __init__(self, exchanges: Exchanges, store: Store) -> None:
+        self._exchanges = exchanges
+        self._store = store
+
+    async def version(self, _: web.Request) -> web.Response:
+        return web.json_response({})
+
+    async def state(self, request: web.Request) -> web.Response:
+        exchange = request.match_info["exchange"]
+        running = self._exchanges.running(exchange)
+        if running is not None:
+            return _state(running)
+        chunks = self._exchanges.held_chunks(exchange)
+        if chunks is None:
+            return _unknown()
+        return web.Response(body=write_state(State(have=below(chunks)), chunks=chunks), content_type="application/json")
+
+    async def manifest(self, request: web.Request) -> web.Response:
+        tree = self._exchanges.held(request.match_info["exchange"])
+        if tree is None:
+            return _unknown()
+        body = manifest_of(tree)
+        digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
+        if request.match_info["name"] not in (digest, tree.digest.hex):
+            return _unknown()
+        return web.Response(body=body, content_type=_MANIFEST_TYPE, headers={"Docker-Content-Digest": digest})
+
+    async def blob(self, request: web.Request) -> web.StreamResponse:
+        exchange = request.match_info["exchange"]
+        try:
+            digest = Digest.parse(request.match_info["digest"])
+        except InvalidArtifact:
+            return _unknown()
+        running = self._exchanges.running(exchange)
+        if running is not None and digest in running.digests and HOLD_HEADER in request.headers:
+            return await self._chunk(request, running, digest)
+        tree = self._exchanges.held(exchange)
+        if tree is None:
+            return _unknown()
+        if digest.hex == hashlib.sha256(_EMPTY).hexdigest():
+            return web.Response(body=_EMPTY, content_type="application/octet-stream")
+        if digest not in tree.blobs or not self._store.blob_path(digest).exists():
+            return _unknown()
+        return _file(self._store.blob_path(digest))
+
+    async def _chunk(self, request: web.Request, running: Running, digest: Digest) -> web.StreamResponse:
+        chunk = _chunk_of(request, running, digest)
+        if chunk is None:
+            return web.Response(status=416)
+        loop = asyncio.get_running_loop()
+        told: asyncio.Future[Answer] = loop.create_future()
+
+        def tell(how: Answer) -> None:
+            loop.call_soon_threadsafe(lambda: None if told.done() else told.set_result(how))
+
+        found = running.coordinator.ask(chunk, tell)
+        if found in (Answer.HOLD, Answer.ADOPT):
+            try:
+                found = await asyncio.wait_for(told, HOLD_S)
+            except TimeoutError:
+                return web.Response(status=503, headers={"Retry-After": "0"})
+        if found is Answer.REFUSE:
+            return _state(running, status=409)
+        return await _send(request, running, digest, chunk)
+
+
+async def _send(request: web.Request, running: Running, digest: Digest, chunk: int) -> web.StreamResponse:
+    response = _file(running.bytes_of.path(digest))
+    running.coordinator.sending(chunk)
+    whole = False
+    try:
+        await response.prepare(request)
+        await response.write_eof()
+        whole = True
+    finally:
+        running.coordinator.sent(chunk, whole=whole)
+    return response
+
+
+def _chunk_of(request: web.Request, running: Running, digest: Digest) -> int | None:
+    """The chunk that a Range names; None where it is not within one: only whole chunks are known to be here."""
+    match = _RANGE.fullmatch(request.headers.get("Range", ""))
+    if match is None:
+        return None
+    start, last = int(match.group(1)), int(match.group(2))
+    file = running.digests.index(digest)
+    chunk = running.chunks.firsts[file] + start // running.chunks.chunk_bytes
+    if chunk not in running.chunks.of_file(file):
+        return None
+    place = running.chunks.place(chunk)
+    return chunk if place.start <= start <= last < place.stop else None
+
+
+def _file(path: Path) -> web.FileResponse:
+    # On a plain socket this is sendfile: no byte passes through the interpreter.
+    return web.FileResponse(path, headers={"Content-Type": "application/octet-stream"})
+
+
+def _state(running: Running, *, status: int = 200) -> web.Response:
+    body = write_state(running.coordinator.state, chunks=running.chunks.chunks)
+    return web.Response(body=body, status=status, content_type="application/json")
+
+
+def _unknown() -> web.Response:
+    return web.json_response({"errors": [{"code": "NAME_UNKNOWN", "message": "not served here"}]}, status=404)
+
+
+def _limited(most: int) -> Middleware:
+    under_way = 0
+
+    @web.middleware
+    async def limited(request: web.Request, handler: Handler) -> web.StreamResponse:
+        nonlocal under_way
+        if under_way >= most:
+            return web.Response(status=503, headers={"Retry-After": "1"})
+        under_way += 1
+        try:
+            return await handler(request)
+        finally:
+            under_way -= 1
+
+    return limited
