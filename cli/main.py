@@ -28,6 +28,7 @@ COMMANDS = {
     "pause": "Let a cache begin no pull and evict nothing.",
     "resume": "End a pause.",
     "purge": "Remove a cache from its disk.",
+    "plan": "Show which nodes groups would get, and why not the others.",
     "warm": "Keep a model warm on nodes of the cluster.",
     "cool": "Let nodes of the cluster give a model up.",
     "status": "Show what is warm, and where.",

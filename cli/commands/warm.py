@@ -12,7 +12,9 @@ from api.errors import InvalidRequest
 from api.resources import API_VERSION, WarmSet
 from cli.cluster import FIELD_MANAGER, Target, cluster_options, connected, run
 from cli.local import output_option, show_json
+from cli.planning import as_json, look, show
 from cli.waiting import until
+from controller.preview import Preview
 from controller.resources import WARM_SET
 from kube.client import Object
 
@@ -29,6 +31,8 @@ from kube.client import Object
 @click.option("--pinned", is_flag=True, help="Never evict while the WarmSet exists.")
 @click.option("--wait", is_flag=True, help="Return when it is warm.")
 @click.option("--timeout", default="30m", show_default=True, help="For --wait.")
+@click.option("--dry-run", is_flag=True, help="Show the plan, as `warmset plan` does, and change nothing.")
+@click.option("--level", "levels", multiple=True, help="For --dry-run: as topology_levels of the controller.")
 @cluster_options
 @output_option
 def command(models: tuple[str, ...], name: str, target: Target, output: str, **options: Any) -> None:
@@ -39,6 +43,10 @@ def command(models: tuple[str, ...], name: str, target: Target, output: str, **o
     warmset warm llama --selector pool=gpu
     """
     body = manifest(models, name=name, options=options)
+    if options["dry_run"]:
+        planned = run(_plan(body, target, levels=options["levels"]))
+        show_json(as_json(planned)) if output == "json" else show(planned)
+        return
     result = run(_apply(body, target, wait=options["wait"], within=options["timeout"]))
     if output == "json":
         show_json(result)
@@ -84,6 +92,12 @@ def _labels(text: str) -> dict[str, str]:
             raise InvalidRequest(f"--selector: {part.strip()[:80]!r} is not key=value")
         labels[key] = value.removeprefix("=")
     return labels
+
+
+async def _plan(body: Object, target: Target, *, levels: tuple[str, ...]) -> Preview:
+    meta = body["metadata"] | {"namespace": target.namespace}
+    async with connected(target) as client:
+        return await look(client, msgspec.convert(body | {"metadata": meta}, type=WarmSet), levels=levels)
 
 
 async def _apply(body: Object, target: Target, *, wait: bool, within: str) -> Object:

@@ -124,6 +124,21 @@ async def test_explain_says_what_a_pod_waits_for(control: Control, cluster: Clie
     assert (await cli("explain", "nosuch", "-n", TEAM)).code == 3
 
 
+async def test_plan_shows_nodes_what_they_hold_and_why_others_are_out(
+    control: Control, cluster: Client, cli: Cli
+) -> None:
+    await make_node(cluster, "n2", labels={"pool": "b"})
+    await agent_says(cluster, "n1", {"llama": "Ready"})
+    text = (await cli("plan", "llama", "--groups", "1", "--size", "1", "--level", "pool", "-n", TEAM)).out
+    for part in ("group 0: 1 nodes in pool=a, 0 B to pull", "n1", "1000 B", "n2", "NoAgent"):
+        assert part in text
+    dry = await cli("warm", "llama", "--groups", "1", "--size", "2", "--dry-run", "-o", "json", "-n", TEAM)
+    (group,) = json.loads(dry.out)["groups"]
+    assert (group["reason"], group["nodes"]) == ("NoDomainFits", [])
+    assert (await cluster.list(WARM_SET, namespace=TEAM)) == []
+    assert (await cli("plan", "nosuch", "--groups", "1", "--size", "1", "-n", TEAM)).code == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -1,0 +1,76 @@
+"""What a WarmSet's plan would be, worked out from objects as they are in the cluster. Nothing is changed by it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from api.resources import WarmSet
+from controller.book import GroupBook
+from controller.decide import candidates
+from controller.desires import groups_held
+from controller.fitting import Rejection, selector_matches
+from controller.offers import Offers
+from controller.plan import DomainRejection, Plan, explain
+from controller.warm_groups import demand, group_id, plan_group
+from controller.warmth import Wanted, Warmth
+from controller.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPreview:
+    """One group: its plan, and what its nodes hold of the models."""
+
+    plan: Plan
+    nodes: tuple[Warmth, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """``rejected`` nodes are out for any group of this WarmSet, and so are ``domains`` for any group of its size."""
+
+    groups: tuple[GroupPreview, ...]
+    rejected: tuple[Rejection, ...] = ()
+    domains: tuple[DomainRejection, ...] = ()
+
+
+def world_of(nodes: Iterable[dict[str, Any]], *, caches: Iterable[dict[str, Any]]) -> World:
+    world = World()
+    for node in nodes:
+        world.on_node(("", node["metadata"]["name"]), node)
+    for cache in caches:
+        world.on_cache(("", cache["metadata"]["name"]), cache)
+    return world
+
+
+def preview(warm_set: WarmSet, world: World, wanted: tuple[Wanted, ...], *, levels: tuple[str, ...]) -> Preview:
+    """Groups that exist keep the nodes that NodeCaches hold for them, as in the controller."""
+    placement = warm_set.spec.placement
+    offers = Offers(world, GroupBook())  # such groups count no requests, so that other groups' plans do not matter
+    everything = {facts.view.name: facts for facts in offers.all("", wanted)}
+    if placement.groups is None:
+        selector = placement.node_selector or {}
+        chosen = [facts for facts in everything.values() if selector_matches(selector, facts.view.labels)]
+        names = tuple(facts.view.name for facts in chosen)
+        return Preview((GroupPreview(Plan(nodes=names), tuple(facts.warmth for facts in chosen)),))
+    held = _held(world)
+    plans: list[Plan] = []
+    ids = [group_id(warm_set, index) for index in range(placement.groups.count)]
+    known = {group: frozenset(held.get(group, ())) for group in ids}
+    for group in ids:
+        siblings = frozenset[str]().union(*(names for other, names in known.items() if other != group))
+        plan = plan_group(placement.groups, everything.values(), held=known[group], siblings=siblings, levels=levels)
+        known[group] = frozenset(plan.all_nodes)
+        plans.append(plan)
+    rejected, domains = explain(demand(placement.groups, levels=levels), candidates(everything.values(), held=()))
+    groups = (GroupPreview(plan, tuple(everything[name].warmth for name in plan.all_nodes)) for plan in plans)
+    return Preview(tuple(groups), rejected, tuple(domains))
+
+
+def _held(world: World) -> Mapping[str, list[str]]:
+    held: dict[str, list[str]] = {}
+    for name, cache in world.caches.items():
+        for group in groups_held(cache.spec):
+            held.setdefault(group, []).append(name)
+    return held
