@@ -7,13 +7,15 @@ nothing. They become part of a tree only when the layer was right.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from api.digest import Digest
 from api.errors import DigestMismatch, InvalidArtifact
-from api.tree import TreeFile
+from api.tree import MAX_FILES, TreeFile
 from cache.sources.artifact import Archive, Filter
+from cache.sources.oci.image import FOLDER, Change, below, is_elsewhere, overlay, whiteout
+from cache.sources.packing import unpacking
 from cache.sources.tar import Member, TarStream
 from cache.store.store import Store
 from cache.transfer.engine import MAX_TRIES
@@ -24,12 +26,12 @@ from cache.transfer.reader import BlobReader
 
 @dataclass(slots=True)
 class WantedArchive:
-    """A task of the transfer engine: one worker fetches, verifies and unpacks. ``files`` is what it found."""
+    """A task of the transfer engine: one worker fetches, verifies and unpacks. ``change`` is what it found."""
 
     archive: Archive
     store: Store
     wanted: Filter
-    files: list[TreeFile] = field(default_factory=list)
+    change: Change = field(default_factory=Change)
 
     def run(self, tools: Tools) -> None:
         """Raises DigestMismatch after one clean retry, InvalidArtifact or UnsafePath for what must not be unpacked."""
@@ -54,35 +56,62 @@ class WantedArchive:
             sha256.update(buffer[:filled])
             return filled
 
-        stream = TarStream(fill, tools.scratch)
+        half = len(tools.scratch) // 2
+        window, packed = tools.scratch[:half], tools.scratch[half:]
         problem: InvalidArtifact | None = None
         try:
-            self.files = self._unpack(stream)
+            tar = unpacking(fill, packing=self.archive.packing, size=size, scratch=packed)
+            self.change = self._unpack(TarStream(tar, window, ignores=is_elsewhere if self.archive.image else None))
         except InvalidArtifact as error:
             # Perhaps only damaged on its way: the layer's digest, over all its bytes, tells.
             problem = error
-            stream.drain()
+            while fill(tools.scratch):
+                pass
         finally:
             reader.close()
         return Digest(sha256.hexdigest()), problem
 
-    def _unpack(self, stream: TarStream) -> list[TreeFile]:
+    def _unpack(self, stream: TarStream) -> Change:
         files: list[TreeFile] = []
+        removed: set[str] = set()
+        emptied: set[str] = set()
         small = _Batch(self.store.commit_small)
         while (member := stream.next()) is not None:
-            if not self.wanted.takes(member.path):
+            path = member.path
+            if self.archive.image:
+                if hidden := whiteout(path):
+                    (emptied if hidden[1] else removed).add(hidden[0])
+                    continue
+                path = below(path)
+            if not self.wanted.takes(path):
                 continue
             digest = small.add(stream, member) if member.size <= SMALL_BYTES else self._stage(stream, member)
-            files.append(TreeFile(member.path, member.size, digest))
+            files.append(TreeFile(path, member.size, digest))
+            if len(files) > MAX_FILES:
+                raise InvalidArtifact(f"an archive holds more than {MAX_FILES} files")
         stream.finish()
         small.flush()
-        return files
+        return Change(tuple(files), frozenset(removed), frozenset(emptied))
 
     def _stage(self, stream: TarStream, member: Member) -> Digest:
         with self.store.stage() as staged:
             while len(piece := stream.read(member.size)):
                 staged.write(piece)
             return staged.commit()
+
+
+def files_of(archives: Sequence[WantedArchive]) -> list[TreeFile]:
+    """What all archives hold together: beside each other, or, of an image's layers, over each other.
+
+    Raises InvalidArtifact where an image holds no model."""
+    if not any(wanted.archive.image for wanted in archives):
+        return [file for wanted in archives for file in wanted.change.files]
+    files = overlay([wanted.change for wanted in archives])
+    if not files:
+        raise InvalidArtifact(
+            f"the container image holds no file to take under /{FOLDER}", hint="is it a model's image at all?"
+        )
+    return files
 
 
 class _Batch:

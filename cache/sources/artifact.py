@@ -11,6 +11,7 @@ from functools import cached_property
 from api.digest import Digest
 from api.errors import InvalidArtifact
 from api.tree import Tree, TreeFile
+from cache.sources.packing import Packing
 
 EMPTY = Digest("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
 
@@ -34,10 +35,14 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """An uncompressed tar layer, fetched and verified as a whole and unpacked as it streams."""
+    """A tar layer, fetched and verified as a whole and unpacked as it streams.
+
+    ``image`` says that it is a layer of a container image: only what lies under /models counts."""
 
     digest: Digest
     size: int
+    packing: Packing = "tar"
+    image: bool = False
 
 
 @dataclass(frozen=True, slots=True)

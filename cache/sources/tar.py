@@ -17,7 +17,8 @@ BLOCK = 512
 _MAX_RECORD_BYTES = 64 * 1024  # a pax or long-name record; a path may have 4 KiB
 _MAX_HEADERS = 4 * MAX_FILES  # folders and extension records included
 _REGULAR, _FOLDER = (b"0", b"\0"), b"5"
-_PAX, _PAX_GLOBAL, _LONG_NAME = b"x", b"g", b"L"
+_PAX, _PAX_GLOBAL, _LONG_NAME, _LONG_LINK = b"x", b"g", b"L", b"K"
+_EXTENSIONS = (_PAX, _PAX_GLOBAL, _LONG_NAME, _LONG_LINK)
 _REFUSED = {
     b"1": "a hard link",
     b"2": "a symbolic link",
@@ -25,9 +26,9 @@ _REFUSED = {
     b"4": "a device",
     b"6": "a pipe",
     b"7": "a contiguous file",
-    b"K": "a link",
     b"S": "a sparse file",
 }
+_CONTIGUOUS, _SPARSE = b"7", b"S"
 _HARMLESS_PAX = frozenset(("mtime", "atime", "ctime", "uid", "gid", "uname", "gname", "comment", "path", "size"))
 
 Fill = Callable[[memoryview], int]
@@ -43,11 +44,14 @@ class Member:
 
 class TarStream:
     """``fill`` fills a buffer, or what is left of the archive, and returns how much. ``window`` holds what was read;
-    its length must be a multiple of the block. Owned by one thread."""
+    its length must be a multiple of the block. Owned by one thread.
 
-    def __init__(self, fill: Fill, window: memoryview) -> None:
+    Entries whose names ``ignores`` are passed over, whatever they are: a container image holds a whole system."""
+
+    def __init__(self, fill: Fill, window: memoryview, *, ignores: Callable[[str], bool] | None = None) -> None:
         self._fill = fill
         self._window = window
+        self._ignores = ignores
         self._low = self._high = 0
         self._left = 0  # bytes of the current member's content
         self._padding = 0
@@ -62,20 +66,28 @@ class TarStream:
         self._left = self._padding = 0
         records: dict[str, str] = {}
         while (header := self._header()) is not None:
-            kind, name, size = header
-            if kind in (_PAX, _PAX_GLOBAL, _LONG_NAME):
+            kind, name, size, mode = header
+            if kind in _EXTENSIONS:
                 self._extend(records, kind, self._record(size))
                 continue
             name = records.get("path", name)
+            size = _decimal(records["size"]) if "size" in records else size
+            if self._ignores is not None and self._ignores(name):
+                self._pass_over(kind, name, size)
+                records = {}
+                continue
+            if "other" in records:
+                raise InvalidArtifact(f"the archive uses pax records of kind {records['other'][:60]!r}")
+            if kind in _REGULAR and name.endswith("/"):  # how the oldest format marks a folder
+                kind = _FOLDER
+            _check(kind, name, size=size, mode=mode)
             if kind == _FOLDER:
-                if size or "size" in records:
-                    raise InvalidArtifact(f"archive: folder {name[:120]!r} has a size")
                 _folder_path(name)
                 records = {}
                 continue
-            self._left = _decimal(records["size"]) if "size" in records else size
-            self._padding = -self._left % BLOCK
-            return Member(safe_path(name.removeprefix("./")), self._left)
+            self._left = size
+            self._padding = -size % BLOCK
+            return Member(safe_path(name.removeprefix("./")), size)
         if records:
             raise InvalidArtifact("the archive ends inside a file's header")
         return None
@@ -86,11 +98,6 @@ class TarStream:
         self._left -= len(piece)
         return piece
 
-    def drain(self) -> None:
-        """Read the archive to its end, whatever it holds, so that its hash is complete."""
-        while self._refill():
-            pass
-
     def finish(self) -> None:
         """After the last member: only zeros may follow. Raises InvalidArtifact."""
         while True:
@@ -100,7 +107,7 @@ class TarStream:
                 raise InvalidArtifact("the archive goes on after its end")
             self._low = self._high
 
-    def _header(self) -> tuple[bytes, str, int] | None:
+    def _header(self) -> tuple[bytes, str, int, int] | None:
         self._headers += 1
         if self._headers > _MAX_HEADERS:
             raise InvalidArtifact(f"the archive has more than {_MAX_HEADERS} entries")
@@ -109,23 +116,28 @@ class TarStream:
             return None
         if _number(block[148:156]) != sum(block) - sum(block[148:156]) + 8 * 0x20:
             raise InvalidArtifact("the archive has a header with a wrong checksum")
-        kind = block[156:157]
         name = _text(block[0:100])
         if block[257:263] == b"ustar\0" and block[345]:
             name = f"{_text(block[345:500])}/{name}"
-        if kind in _REGULAR and name.endswith("/"):  # how the oldest format marks a folder
-            kind = _FOLDER
-        if kind in _REFUSED or kind not in (*_REGULAR, _FOLDER, _PAX, _PAX_GLOBAL, _LONG_NAME):
-            raise InvalidArtifact(f"archive: {name[:120]!r} is {_REFUSED.get(kind, f'of type {kind!r}')}")
-        if kind in _REGULAR and _number(block[100:108]) & 0o6000:
-            raise InvalidArtifact(f"archive: {name[:120]!r} is marked to run as its owner")
-        return kind, name, _number(block[124:136])
+        return block[156:157], name, _number(block[124:136]), _number(block[100:108])
+
+    def _pass_over(self, kind: bytes, name: str, size: int) -> None:
+        if kind == _SPARSE or (size and kind not in (*_REGULAR, _CONTIGUOUS)):  # else readers differ on what is skipped
+            raise InvalidArtifact(f"archive: {name[:120]!r} is {_REFUSED.get(kind, f'of type {kind!r}')} with content")
+        self._skip(size + -size % BLOCK)
 
     def _extend(self, records: dict[str, str], kind: bytes, data: bytes) -> None:
         if kind == _LONG_NAME:
             found = {"path": _decode(data.rstrip(b"\0"))}
+        elif kind == _LONG_LINK:
+            found = {"linkpath": ""}
         else:
             found = parse_pax(data)
+        other = next((key for key in found if key not in _HARMLESS_PAX), None)
+        if other is not None:
+            if self._ignores is None or kind == _PAX_GLOBAL:
+                raise InvalidArtifact(f"the archive uses pax records of kind {other[:60]!r}")
+            records["other"] = other  # refused unless its entry is ignored
         if kind == _PAX_GLOBAL and found.keys() & {"path", "size"}:
             raise InvalidArtifact("the archive gives all files one name or size")
         if found.keys() & records.keys() & {"path", "size"}:
@@ -166,7 +178,7 @@ class TarStream:
 
 
 def parse_pax(data: bytes) -> dict[str, str]:
-    """Records of ``<length> <key>=<value>\\n``. Raises InvalidArtifact, also for keys that change what a file is."""
+    """Records of ``<length> <key>=<value>\\n``. Raises InvalidArtifact."""
     found: dict[str, str] = {}
     while data:
         digits, space, rest = data.partition(b" ")
@@ -176,13 +188,20 @@ def parse_pax(data: bytes) -> dict[str, str]:
         if not space or not equals or len(digits) + 1 + len(record) != length or not record.endswith(b"\n"):
             raise InvalidArtifact("the archive has a malformed pax record")
         key = _decode(key_bytes)
-        if key not in _HARMLESS_PAX:
-            raise InvalidArtifact(f"the archive uses pax records of kind {key[:60]!r}")
         if key in found:
             raise InvalidArtifact(f"the archive has the pax record {key!r} twice")
         found[key] = _decode(value)
         data = data[length:]
     return found
+
+
+def _check(kind: bytes, name: str, *, size: int, mode: int) -> None:
+    if kind not in (*_REGULAR, _FOLDER):
+        raise InvalidArtifact(f"archive: {name[:120]!r} is {_REFUSED.get(kind, f'of type {kind!r}')}")
+    if kind in _REGULAR and mode & 0o6000:
+        raise InvalidArtifact(f"archive: {name[:120]!r} is marked to run as its owner")
+    if kind == _FOLDER and size:
+        raise InvalidArtifact(f"archive: folder {name[:120]!r} has a size")
 
 
 def _folder_path(name: str) -> None:

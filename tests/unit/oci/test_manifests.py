@@ -17,7 +17,11 @@ from cache.sources.oci.layers import read_layers
 from cache.sources.oci.manifest import Index, Manifest, only_manifest, parse_manifest
 from cache.sources.oci.mediatypes import (
     DOCKER_MANIFEST,
+    IMAGE_CONFIGS,
     IMAGE_LAYER_TARGZ,
+    IMAGE_LAYERS,
+    KIT_CONFIG,
+    KIT_LAYER_PREFIX,
     MODEL_CONFIG,
     MODEL_FILEPATH,
     MODEL_LAYER_PREFIX,
@@ -28,6 +32,7 @@ from cache.sources.oci.mediatypes import (
     ORAS_UNPACK,
     TITLE,
 )
+from cache.sources.packing import Packing
 
 ONE, TWO = "sha256:" + "1" * 64, "sha256:" + "2" * 64
 RAW = f"{MODEL_LAYER_PREFIX}weight.v1.raw"
@@ -72,8 +77,14 @@ def test_the_tree_is_known_beforehand_without_archives_only() -> None:
     assert read(layer(), layer("b", media_type=f"{MODEL_LAYER_PREFIX}weight.v1.tar")).tree is None
 
 
-@pytest.mark.parametrize("packing", ["tar+gzip", "tar+zstd", "tar+lz4"])
-def test_a_compressed_layer_is_refused_with_its_kind(packing: str) -> None:
+@pytest.mark.parametrize("packing", ["tar", "tar+gzip", "tar+zstd"])
+def test_a_packed_layer_is_an_archive_of_its_kind(packing: Packing) -> None:
+    found = read(layer(media_type=f"{MODEL_LAYER_PREFIX}weight.v1.{packing}"))
+    assert found.archives == (Archive(Digest("1" * 64), 5, packing),)
+
+
+@pytest.mark.parametrize("packing", ["tar+lz4", "tar+xz", "raw+gzip"])
+def test_another_packing_is_refused_with_its_kind(packing: str) -> None:
     with pytest.raises(UnsupportedSource, match=packing.replace("+", r"\+")):
         read(layer(media_type=f"{MODEL_LAYER_PREFIX}weight.v1.{packing}"))
 
@@ -126,24 +137,90 @@ def test_filters_are_equal_whatever_their_order() -> None:
 
 
 def test_a_plain_oras_artifact_is_read_by_title() -> None:
-    plain = {"artifactType": "", "config": {"mediaType": OCI_EMPTY, "digest": TWO, "size": 2}}
     entry = layer(None, media_type="application/vnd.oci.image.layer.v1.tar", annotations={TITLE: "a.gguf"})
-    assert [file.path for file in read(entry, layer(media_type=OCI_EMPTY), **plain).files] == ["a.gguf"]
+    assert [file.path for file in read(entry, layer(media_type=OCI_EMPTY), **PLAIN).files] == ["a.gguf"]
 
 
-@pytest.mark.parametrize(
-    "entry",
-    [
-        layer(None, media_type=IMAGE_LAYER_TARGZ, annotations={TITLE: "folder", ORAS_UNPACK: "true"}),
-        layer(None, media_type=IMAGE_LAYER_TARGZ, annotations={TITLE: "folder"}),
-        layer(None, media_type="application/vnd.docker.image.rootfs.diff.tar.gzip"),
-    ],
-    ids=["packed folder", "packed folder of the Python client", "container image"],
-)
-def test_what_is_packed_is_refused_with_advice(entry: dict[str, Any]) -> None:
+PLAIN = {"artifactType": "", "config": {"mediaType": OCI_EMPTY, "digest": TWO, "size": 2}}
+
+
+@pytest.mark.parametrize("annotations", [{ORAS_UNPACK: "true"}, {}], ids=["the oras command", "the Python client"])
+def test_a_packed_folder_of_oras_is_an_archive(annotations: dict[str, str]) -> None:
+    entry = layer(None, media_type=IMAGE_LAYER_TARGZ, annotations={TITLE: "folder", **annotations})
+    assert read(entry, **PLAIN).archives == (Archive(Digest("1" * 64), 5, "tar+gzip"),)
+
+
+def test_an_unsafe_name_of_a_packed_folder_is_refused() -> None:
+    with pytest.raises(UnsafePath):
+        read(layer(None, annotations={TITLE: "../x", ORAS_UNPACK: "true"}), **PLAIN)
+
+
+def test_a_layer_without_a_name_is_refused_with_advice() -> None:
     with pytest.raises(UnsupportedSource) as caught:
-        read(entry, artifactType="", config={"mediaType": OCI_EMPTY, "digest": TWO, "size": 2})
+        read(layer(None, media_type="application/vnd.docker.image.rootfs.diff.tar.gzip"), **PLAIN)
     assert "warmset push" in caught.value.hint
+
+
+@pytest.mark.parametrize("config", IMAGE_CONFIGS)
+@pytest.mark.parametrize(("media_type", "packing"), IMAGE_LAYERS.items())
+def test_the_layers_of_a_container_image_are_archives_of_one(config: str, media_type: str, packing: Packing) -> None:
+    entry = layer(None, media_type=media_type, annotations={TITLE: "named by its builder"})
+    found = read(entry, artifactType="", config={"mediaType": config, "digest": TWO, "size": 2})
+    assert found.archives == (Archive(Digest("1" * 64), 5, packing, image=True),)
+
+
+def test_a_layer_that_may_not_be_distributed_is_refused() -> None:
+    entry = layer(None, media_type="application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", urls=["https://x/"])
+    with pytest.raises(UnsupportedSource):
+        read(entry, artifactType="", config={"mediaType": IMAGE_CONFIGS[0], "digest": TWO, "size": 2})
+
+
+@pytest.mark.parametrize("kind", ["model", "modelpart", "dataset", "code", "docs"])
+def test_a_modelkit_is_read(kind: str) -> None:
+    config = {"mediaType": KIT_CONFIG, "digest": TWO, "size": 2}
+    raw = layer("a.gguf", media_type=f"{KIT_LAYER_PREFIX}{kind}.v1.raw")
+    packed = layer(None, media_type=f"{KIT_LAYER_PREFIX}{kind}.v1.tar+gzip", digest=TWO)
+    found = read(raw, packed, artifactType="", config=config)
+    assert [file.path for file in found.files] == ["a.gguf"]
+    assert found.archives == (Archive(Digest("2" * 64), 5, "tar+gzip"),)
+
+
+def docker(*layers: dict[str, Any], version: str = "v0.1") -> Artifact:
+    config = {"mediaType": f"application/vnd.docker.ai.model.config.{version}+json", "digest": TWO, "size": 2}
+    return read(*layers, artifactType="", config=config)
+
+
+def test_a_docker_model_keeps_the_names_it_has() -> None:
+    entry = layer("sub/part.safetensors", media_type="application/vnd.docker.ai.safetensors")
+    other = layer("sub/config.json", media_type="application/vnd.docker.ai.model.file")
+    assert [file.path for file in docker(entry, other, version="v0.2").files] == [
+        "sub/part.safetensors",
+        "sub/config.json",
+    ]
+
+
+def test_nameless_layers_of_a_docker_model_get_the_names_that_its_reader_gives() -> None:
+    gguf, text = "application/vnd.docker.ai.gguf.v3", "application/vnd.docker.ai.license"
+    parts = [layer(None, media_type=gguf, digest=f"sha256:{n * 64}") for n in "345"]
+    assert [file.path for file in docker(parts[0], layer(None, media_type=text)).files] == ["model.gguf", "LICENSE"]
+    assert [file.path for file in docker(*parts).files] == [f"model-0000{n}-of-00003.gguf" for n in (1, 2, 3)]
+
+
+def test_the_archives_of_a_docker_model_are_unpacked() -> None:
+    entry = layer(None, media_type="application/vnd.docker.ai.vllm.config.tar")
+    assert docker(entry).archives == (Archive(Digest("1" * 64), 5),)
+
+
+@pytest.mark.parametrize("media_type", ["application/vnd.docker.ai.gguf.v3+gzip", "application/vnd.docker.ai.new"])
+def test_an_unknown_layer_of_a_docker_model_is_refused(media_type: str) -> None:
+    with pytest.raises(UnsupportedSource):
+        docker(layer("a", media_type=media_type))
+
+
+def test_an_image_of_absurdly_many_layers_is_refused() -> None:
+    entry = layer(None, media_type=IMAGE_LAYER_TARGZ)
+    with pytest.raises(InvalidArtifact, match="layers"):
+        read(*[entry] * 1001, artifactType="", config={"mediaType": IMAGE_CONFIGS[0], "digest": TWO, "size": 2})
 
 
 def test_the_empty_file_needs_no_bytes() -> None:

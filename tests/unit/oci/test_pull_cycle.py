@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import tarfile
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+import zstandard
 
 from api.digest import Digest
 from api.errors import (
@@ -25,7 +28,7 @@ from cache.sources import SourceOptions, resolve
 from cache.sources.oci.mediatypes import OCI_INDEX
 from cache.store import Store
 from cache.transfer.progress import Progress
-from tests.support.fake_registry import TAR, FakeRegistry, Fault
+from tests.support.fake_registry import FakeRegistry, Fault
 
 FILES = {"config.json": b"{}", "model.safetensors": bytes(range(256)) * 8192, "sub/empty": b""}
 SIZE = sum(map(len, FILES.values()))
@@ -213,13 +216,50 @@ def test_a_model_too_large_for_the_disk_is_refused_before_a_byte_is_fetched(
     assert registry.requests("/blobs/") == []
 
 
-def test_compressed_layers_are_refused_before_a_byte_is_fetched(registry: FakeRegistry, store: Store) -> None:
-    document = registry.model(FILES)
-    document["layers"][0]["mediaType"] = f"{TAR}+gzip"
-    registry.add_manifest("m/tiny", "v1", document)
-    with pytest.raises(UnsupportedSource):
+@pytest.mark.parametrize(("packing", "pack_up"), [("gzip", gzip.compress), ("zstd", zstandard.compress)])
+def test_compressed_layers_are_unpacked(
+    registry: FakeRegistry, store: Store, packing: str, pack_up: Callable[[bytes], bytes]
+) -> None:
+    packed = {"config.json": b"{}", "sub/model.safetensors": bytes(range(256)) * 9000}
+    registry.add_manifest("m/tiny", "v1", compressed(registry, pack_up(pack(packed)), packing))
+    assert contents(bring(registry, store)) == packed
+
+
+@pytest.mark.parametrize(("packing", "pack_up"), [("gzip", gzip.compress), ("zstd", zstandard.compress)])
+def test_a_damaged_compressed_layer_is_fetched_once_more(
+    registry: FakeRegistry, store: Store, packing: str, pack_up: Callable[[bytes], bytes]
+) -> None:
+    registry.add_manifest("m/tiny", "v1", compressed(registry, pack_up(pack({"a": b"x" * 3000})), packing))
+    registry.faults = [Fault(flip=3)]
+    assert contents(bring(registry, store)) == {"a": b"x" * 3000}
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        gzip.compress(pack({"../../escaped": b"x"})),
+        gzip.compress(pack({"a": b"x"})) + b"trailing",
+        gzip.compress(pack({"a": b"x"}) + b"trailing"),
+        gzip.compress(pack({"a": b"x"}))[:-4],
+        gzip.compress(pack({"a": b"x"})[:600]),
+        gzip.compress(pack({"a": b"1"})) + gzip.compress(pack({"b": b"2"})),
+        gzip.compress(bytes(32 << 20)),
+        pack({"a": b"x"}),
+    ],
+    ids=["path", "trailing", "trailing in the tar", "cut", "cut tar", "two tars", "bomb", "not packed"],
+)
+def test_a_hostile_compressed_layer_is_refused(registry: FakeRegistry, store: Store, hostile: bytes) -> None:
+    registry.add_manifest("m/tiny", "v1", compressed(registry, hostile, "gzip"))
+    with pytest.raises(InvalidArtifact):
         bring(registry, store)
-    assert registry.requests("/blobs/") == []
+    assert store.trees() == []
+    assert not (store.root.parent / "escaped").exists()
+
+
+def compressed(registry: FakeRegistry, layer: bytes, packing: str) -> dict[str, Any]:
+    document = registry.model({}, archives=(layer,))
+    document["layers"][0]["mediaType"] += f"+{packing}"
+    return document
 
 
 def test_a_cancelled_pull_goes_on_where_it_was(registry: FakeRegistry, store: Store) -> None:
