@@ -9,7 +9,7 @@ has run out. Once one member is free the group counts as released: members that 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from datetime import datetime
 
 from controller.fitting import Rejection, shape
@@ -43,11 +43,16 @@ class NodeFacts:
     free: Mapping[str, int]
     warmth: Warmth
     leaving: Mapping[str, int] = field(default_factory=dict)
+    levels: InitVar[tuple[str, ...]] = ()
     offer: Candidate = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, levels: tuple[str, ...]) -> None:
         offer = Candidate(
-            node=self.view, free=self.free, missing_bytes=self.warmth.missing_bytes, unusable=_unusable(self.warmth)
+            node=self.view,
+            free=self.free,
+            missing_bytes=self.warmth.missing_bytes,
+            unusable=_unusable(self.warmth),
+            places=tuple(map(self.view.labels.get, levels)),
         )
         object.__setattr__(self, "offer", offer)
 

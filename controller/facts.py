@@ -16,9 +16,7 @@ def living(world: World, book: GroupBook, group: str) -> tuple[Pod, ...]:
     return tuple(pod for pod in pods if pod is not None and not is_going(pod) and not is_terminal(pod))
 
 
-def group_facts(
-    offers: Offers, group: str, *, max_hold_s: int, levels: tuple[str, ...] = (), only_held: bool = False
-) -> GroupFacts | None:
+def group_facts(offers: Offers, group: str, *, max_hold_s: int, only_held: bool = False) -> GroupFacts | None:
     """The group as it is now; None when none of its pods lives any more.
 
     ``only_held`` leaves out the nodes that the group neither plans for nor runs on. Since a plan keeps the nodes it
@@ -39,7 +37,7 @@ def group_facts(
         wanted=wanted,
         problem=problem,
         held=held,
-        levels=levels,
+        levels=offers.levels,
         taken_domains=_taken_domains(world, book, enrolment.member),
         expires=min((clock for clock in clocks if clock is not None), default=None),
         roles={key(pod): book.enrolments[key(pod)].member.role for pod in pods},

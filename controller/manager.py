@@ -63,7 +63,7 @@ async def run(client: Client, config: Config, *, identity: str, stop: asyncio.Ev
         config=config,
         world=world,
         book=book,
-        offers=Offers(world, book),
+        offers=Offers(world, book, levels=config.topology_levels),
         owners=Owners(client),
         events=Events(client, instance=identity),
         metrics=metrics,

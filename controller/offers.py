@@ -31,7 +31,10 @@ class _List:
 
 
 class Offers:
-    def __init__(self, world: World, book: GroupBook) -> None:
+    """``levels``: the cluster's topology labels, widest first."""
+
+    def __init__(self, world: World, book: GroupBook, *, levels: tuple[str, ...] = ()) -> None:
+        self.levels = levels
         self.world = world
         self.book = book
         self._lists: OrderedDict[tuple[Wanted, ...], _List] = OrderedDict()
@@ -72,4 +75,5 @@ class Offers:
             free=subtract(free, reserved) if reserved else free,
             warmth=warmth(name, node=view, cache=self.world.caches.get(name), wanted=wanted),
             leaving=self.world.leaving(name),
+            levels=self.levels,
         )

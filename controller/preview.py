@@ -47,7 +47,9 @@ def world_of(nodes: Iterable[dict[str, Any]], *, caches: Iterable[dict[str, Any]
 def preview(warm_set: WarmSet, world: World, wanted: tuple[Wanted, ...], *, levels: tuple[str, ...]) -> Preview:
     """Groups that exist keep the nodes that NodeCaches hold for them, as in the controller."""
     placement = warm_set.spec.placement
-    offers = Offers(world, GroupBook())  # such groups count no requests, so that other groups' plans do not matter
+    offers = Offers(
+        world, GroupBook(), levels=levels
+    )  # such groups count no requests, so that other groups' plans do not matter
     everything = {facts.view.name: facts for facts in offers.all("", wanted)}
     if placement.groups is None:
         selector = placement.node_selector or {}

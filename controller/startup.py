@@ -43,7 +43,6 @@ async def take_over(context: Context) -> None:
             context.offers,
             group,
             max_hold_s=context.config.max_hold_s,
-            levels=context.config.topology_levels,
             only_held=True,
         )
         if facts is not None:

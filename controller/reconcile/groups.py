@@ -53,12 +53,12 @@ async def reconcile(context: Context, work: Work) -> float | None:
 
 def _look(context: Context, group: str) -> GroupFacts | None:
     """At the group's own nodes where they suffice, which is nearly always; else at all."""
-    offers, levels, max_hold_s = context.offers, context.config.topology_levels, context.config.max_hold_s
+    max_hold_s = context.config.max_hold_s
     if context.book.plan(group).nodes:
-        facts = group_facts(offers, group, max_hold_s=max_hold_s, levels=levels, only_held=True)
+        facts = group_facts(context.offers, group, max_hold_s=max_hold_s, only_held=True)
         if facts is None or suffices(facts):
             return facts
-    return group_facts(offers, group, max_hold_s=max_hold_s, levels=levels)
+    return group_facts(context.offers, group, max_hold_s=max_hold_s)
 
 
 async def _let_go(context: Context, facts: GroupFacts, decision: Decision, *, now: datetime) -> None:

@@ -68,8 +68,7 @@ def _groups(context: Context, warm_set: WarmSet, wanted: tuple[Wanted, ...]) -> 
         siblings = frozenset(name for other in ids if other != group for name in context.book.plan(other).all_nodes)
         nodes = context.offers.all(group, wanted)
         held = context.book.plan(group).all_nodes
-        levels = context.config.topology_levels
-        chosen = plan_group(placement, nodes, held=held, siblings=siblings, levels=levels)
+        chosen = plan_group(placement, nodes, held=held, siblings=siblings, levels=context.offers.levels)
         for name in context.book.set_plan(group, chosen):
             context.node(name)
         names = frozenset(chosen.all_nodes)

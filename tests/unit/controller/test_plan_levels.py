@@ -124,6 +124,8 @@ DEMANDS = st.builds(
 @given(DEMANDS, clusters())
 def test_a_plan_is_the_one_found_by_looking_at_every_node_for_every_pod(wish: Demand, nodes: list[Candidate]) -> None:
     chosen = plan(wish, nodes)
+    read = [replace(c, places=tuple(map(c.node.labels.get, wish.levels))) for c in nodes]
+    assert plan(wish, read) == chosen
     assert (chosen.nodes, chosen.spares, chosen.level, chosen.domain) == _plainly(wish, nodes)
 
 
