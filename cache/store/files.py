@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +39,7 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
 
 def scratch_name(folder: Path) -> Path:
     """A fresh name in the scratch folder, which is emptied at every start."""
-    return folder / secrets.token_hex(12)
+    return folder / os.urandom(12).hex()
 
 
 def replace_soon(path: Path, data: bytes, *, scratch: Path) -> None:

@@ -22,7 +22,7 @@ built and removed within ``trees/`` because moving a 0555 folder to another pare
 from __future__ import annotations
 
 import hashlib
-import secrets
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,7 +94,7 @@ class Layout:
         return self.trees / f"{NEW}{digest.hex}"
 
     def trash_tree(self, digest: Digest) -> Path:
-        return self.trees / f"{TRASH}{digest.hex}-{secrets.token_hex(4)}"
+        return self.trees / f"{TRASH}{digest.hex}-{os.urandom(4).hex()}"
 
     def listing(self, digest: Digest) -> Path:
         return self.listings / digest.hex

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import secrets
 import time
 from pathlib import Path
 from types import TracebackType
@@ -142,7 +141,7 @@ def _identity(path: Path) -> _Identity:
 
 
 def _create_identity(path: Path) -> _Identity:
-    identity = _Identity(id=secrets.token_hex(16), format=FORMAT)
+    identity = _Identity(id=os.urandom(16).hex(), format=FORMAT)
     fd = os.open(path / _UNFINISHED, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         write_all(fd, msgspec.json.encode(identity))
