@@ -41,8 +41,9 @@ _OF_CONTAINERS = ("name", "resources", "restartPolicy")
 class Owner:
     """One step of a pod's controller chain, or the gang object that it names.
 
-    ``deadline_s``: how long it waits for its pods, where known. ``annotations`` are ours alone; ``spec`` has the
-    fields that resolvers read, and is empty where the object could not be read.
+    ``deadline_s``: how long it waits for its pods, where known. ``finished``: pods of a Job that have succeeded, in
+    whose place none is made. ``annotations`` are ours alone; ``spec`` has the fields that resolvers read, and is
+    empty where the object could not be read.
     """
 
     api_version: str
@@ -50,6 +51,7 @@ class Owner:
     name: str
     uid: str
     deadline_s: int | None = None
+    finished: int = 0
     annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
     spec: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
@@ -73,6 +75,7 @@ def of_object(obj: Mapping[str, Any]) -> Owner:
     return replace(
         owner,
         deadline_s=_deadline_s(owner, spec, annotations),
+        finished=int((obj.get("status") or {}).get("succeeded", 0)) if owner.is_a("Job", group="batch") else 0,
         annotations={name: value for name, value in annotations.items() if name.startswith(f"{keys.DOMAIN}/")},
         spec={name: _trim(spec[name]) for name in read if name in spec},
     )

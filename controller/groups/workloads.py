@@ -62,13 +62,14 @@ def _job(subject: Subject, owner: Owner) -> GroupMember:
 
 
 def declared(subject: Subject) -> int | None:
-    """How many pods the pod's direct controller keeps at a time; None where that is not known."""
+    """How many pods the pod's direct controller keeps from now on; None where that is not known."""
     if not subject.owners or not subject.owners[0].spec:
         return None
     owner = subject.owners[0]
     if owner.is_a("Job", group="batch"):
         parallelism = int(owner.spec.get("parallelism", 1))
-        return max(1, min(parallelism, int(owner.spec.get("completions") or parallelism)))
+        left = int(owner.spec.get("completions") or parallelism) - owner.finished
+        return max(1, min(parallelism, left))
     if any(owner.is_a(kind, group="apps") for kind in ("StatefulSet", "ReplicaSet")):
         return max(1, int(owner.spec.get("replicas", 1)))
     return None

@@ -5,9 +5,11 @@ from __future__ import annotations
 from controller import made
 from controller.book import Enrolment
 from controller.groups import resolve
-from controller.owners import top
+from controller.owners import FRESH_S, top
 from controller.pods import Pod, is_going, node
 from controller.reconcile.context import Context, Work
+
+LOOK_AGAIN_S = FRESH_S + 5.0
 
 
 async def reconcile(context: Context, work: Work) -> float | None:
@@ -17,7 +19,7 @@ async def reconcile(context: Context, work: Work) -> float | None:
         left = context.book.withdraw(key)
         if left is not None:
             context.group(left)
-            await _look_again(context, left)
+            _look_again(context, left)
         return None
     enrolment = await enrol(context, pod)
     await made.ensure_models(context.client, context.world, pod, top=enrolment.top)
@@ -25,14 +27,14 @@ async def reconcile(context: Context, work: Work) -> float | None:
     return None
 
 
-async def _look_again(context: Context, group: str) -> None:
-    """A pod that goes may mean a workload that was scaled down: whoever speaks for the group asks its owner anew."""
+def _look_again(context: Context, group: str) -> None:
+    """A pod that goes may mean that the group is smaller from now on: scaled down, or done in part. The pod that
+    speaks for the group is enrolled anew, when its owner has counted and what we remember of it is old."""
     enrolments = context.book.enrolments
     others = context.book.pods(group)
     if others:
-        speaker = context.world.pods.get(min(others, key=lambda other: not enrolments[other].member.leader))
-        if speaker is not None and not is_going(speaker):
-            await enrol(context, speaker)
+        speaker = min(others, key=lambda other: not enrolments[other].member.leader)
+        context.queues.main.add_later(Work("pod", *speaker), LOOK_AGAIN_S)
 
 
 async def enrol(context: Context, pod: Pod) -> Enrolment:

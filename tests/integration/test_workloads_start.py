@@ -158,6 +158,7 @@ async def test_a_stateful_set_that_was_scaled_down_gives_its_other_nodes_back(
 ) -> None:
     """Pods of its old size that are never made again must not reserve what other groups could use."""
     monkeypatch.setattr("controller.owners.FRESH_S", 0.0)
+    monkeypatch.setattr("controller.reconcile.pods.LOOK_AGAIN_S", 0.2)
     await make_model(cluster)
     async with OwnerControllers(cluster, load("statefulset"), namespace=TEAM) as owners:
         await owners.make_pods(["gang-0", "gang-2"])

@@ -6,6 +6,7 @@ import pytest
 
 from controller.groups import GroupMember
 from controller.groups.owner import of_object
+from controller.groups.parts import absent
 from tests.support.workloads import FILES, load
 
 # File, the pods (by uid) that are one group, the API that says so, and the declared size.
@@ -212,6 +213,37 @@ def test_pods_whose_owners_cannot_be_read_still_have_a_place(file: str) -> None:
     workloads.objects.clear()
     for uid in workloads.pods:
         assert workloads.member(uid).size >= 1
+
+
+def test_a_group_rebuilt_at_an_older_revision_has_that_revisions_size() -> None:
+    """A partition or a rollout under way: the LeaderWorkerSet declares the new size already."""
+    workloads = load("lws")
+    workloads.objects["lws"]["spec"]["leaderWorkerTemplate"]["size"] = 8
+    assert workloads.member("vllm-0").size == 4
+
+
+def test_surge_groups_are_groups_beside_those_that_they_will_replace() -> None:
+    workloads = load("lws")
+    surge = workloads.pods["vllm-1"]["metadata"]  # an index beyond the replicas, at the new revision
+    surge["labels"]["leaderworkerset.sigs.k8s.io/template-revision-hash"] = "77777"
+    assert workloads.member("vllm-1").id != workloads.member("vllm-0").id
+    assert workloads.member("vllm-1").size == 4
+
+
+def test_pods_that_do_not_exist_yet_look_like_their_like_or_their_template() -> None:
+    workloads = load("mpijob")
+    member = workloads.member("llm-worker-0")
+    worker = workloads.pods["llm-worker-0"]
+    launcher, other = absent(member, roles=["worker"], pods=[worker])
+    assert other is worker
+    assert launcher["spec"]["containers"][0]["resources"] == {"limits": {"cpu": "1"}}
+
+
+@pytest.mark.parametrize(("succeeded", "size"), [(0, 3), (5, 3), (6, 2), (8, 1)])
+def test_a_job_that_is_nearly_done_keeps_no_nodes_for_pods_that_it_will_not_make(succeeded: int, size: int) -> None:
+    workloads = load("job")
+    workloads.objects["train"]["status"] = {"succeeded": succeeded}
+    assert workloads.member("train-1").size == size
 
 
 def test_a_grove_replicas_size_is_in_its_environment_where_the_set_cannot_be_read() -> None:
