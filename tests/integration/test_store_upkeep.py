@@ -33,7 +33,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     for n in (1, 2):
-        (folder / f"shard-{n}.bin").write_bytes(random.Random(n).randbytes(SHARD))
+        (folder / f"shard-{n}.gguf").write_bytes(random.Random(n).randbytes(SHARD))
     (folder / "config.json").write_text("{}")
     return folder
 
@@ -63,17 +63,17 @@ def test_verify_repair_fetches_just_the_bad_file_and_open_files_stay(pushed: str
     path = Path(warmset_json("pull", "--plain-http", "--root", root, pushed)["path"])
     with Store.open(root) as store:
         store.pin(PIN, tree=store.trees()[0], note={})
-    rot(path / "shard-1.bin")
-    good = (path / "shard-2.bin").stat().st_ino
-    with (path / "shard-1.bin").open("rb") as opened:
+    rot(path / "shard-1.gguf")
+    good = (path / "shard-2.gguf").stat().st_ino
+    with (path / "shard-1.gguf").open("rb") as opened:
         done = warmset("verify", "--root", root, "--repair", "--plain-http", "-o", "json", pushed)
         assert done.returncode == 0, done.stderr
         assert b"rot" in opened.read()
     report = json.loads(done.stdout)
-    assert [row["path"] for row in report["wrong"]] == ["shard-1.bin"]
+    assert [row["path"] for row in report["wrong"]] == ["shard-1.gguf"]
     assert [row["bytesOrigin"] for row in report["repaired"]] == [SHARD]
-    assert (path / "shard-1.bin").read_bytes() == (model / "shard-1.bin").read_bytes()
-    assert (path / "shard-2.bin").stat().st_ino == good
+    assert (path / "shard-1.gguf").read_bytes() == (model / "shard-1.gguf").read_bytes()
+    assert (path / "shard-2.gguf").stat().st_ino == good
     assert warmset("verify", "--root", root).returncode == 0
     (kept,) = (root / "quarantine").iterdir()
     assert b"rot" in kept.read_bytes()
@@ -81,7 +81,7 @@ def test_verify_repair_fetches_just_the_bad_file_and_open_files_stay(pushed: str
 
 def test_verify_alone_says_so_and_changes_nothing(pushed: str, root: Path) -> None:
     path = Path(warmset_json("pull", "--plain-http", "--root", root, pushed)["path"])
-    rot(path / "shard-1.bin")
+    rot(path / "shard-1.gguf")
     done = warmset("verify", "--root", root)
     assert (done.returncode, done.stderr.splitlines()[-2]) == (
         7,
@@ -96,15 +96,15 @@ def test_import_takes_what_lies_here_and_fetches_only_the_rest(
 ) -> None:
     here = tmp_path / "here"
     here.mkdir()
-    (here / "shard-1.bin").write_bytes((model / "shard-1.bin").read_bytes())
-    (here / "shard-2.bin").write_bytes(bytes(SHARD))
+    (here / "shard-1.gguf").write_bytes((model / "shard-1.gguf").read_bytes())
+    (here / "shard-2.gguf").write_bytes(bytes(SHARD))
     (here / "notes.txt").write_text("mine")
     report = warmset_json("import", "--plain-http", "--root", root, here, pushed)
-    assert (report["taken"], report["different"]) == (1, ["shard-2.bin"])
+    assert (report["taken"], report["different"]) == (1, ["shard-2.gguf"])
     assert SHARD <= report["bytesOrigin"] < SHARD + 4096
-    assert (Path(report["path"]) / "shard-2.bin").read_bytes() == (model / "shard-2.bin").read_bytes()
+    assert (Path(report["path"]) / "shard-2.gguf").read_bytes() == (model / "shard-2.gguf").read_bytes()
     assert warmset_json("pull", "--plain-http", "--root", root, pushed)["bytesOrigin"] == 0
-    (here / "shard-1.bin").write_bytes(b"changed later")
+    (here / "shard-1.gguf").write_bytes(b"changed later")
     assert warmset("verify", "--root", root).returncode == 0
 
 
@@ -113,7 +113,7 @@ def test_import_without_a_reference_makes_a_model_of_its_own(model: Path, root: 
     assert (report["taken"], report["reference"]) == (3, model.as_uri())
     assert warmset_json("gc", "--root", root, "--idle", "0")["removed"] == []
     assert warmset("rm", "--root", root, model.as_uri()).returncode == 0
-    assert (model / "shard-1.bin").exists()
+    assert (model / "shard-1.gguf").exists()
 
 
 def test_gc_says_what_goes_and_why_and_dry_run_only_says(pushed: str, root: Path) -> None:
@@ -192,12 +192,17 @@ def agent(pushed: str, root: Path, tmp_path: Path) -> Iterator[Path]:
     config.write_text(
         f"root: {root}\nlisten: 127.0.0.1:{free_port()}\nsocket: {socket}\nplain_http: ['{host}']\n"
         f"models:\n  - name: tiny\n    source: {pushed}\n"
-        "watermarks: {high: 1.0, low: 1.0, inodes_high: 1.0, inodes_low: 1.0}\n"
+        "scrub_bytes_per_second: 0\nwatermarks: {high: 1.0, low: 1.0, inodes_high: 1.0, inodes_low: 1.0}\n"
     )
     server = Server([sys.executable, "-m", "cli.main", "agent", "--config", config], log=tmp_path / "log")
     server.wait_until(lambda: state_of(socket) == "Ready", what="the model on the node", within_s=30)
     yield socket
     server.stop(grace_s=10)
+
+
+def contents(file: Path) -> bytes:
+    """Empty for the moment in which a tree that nobody has mounted is replaced."""
+    return file.read_bytes() if file.exists() else b""
 
 
 def state_of(socket: Path) -> str:
@@ -208,12 +213,12 @@ def state_of(socket: Path) -> str:
 
 def test_an_agent_mends_what_a_verification_finds_and_shows_a_pause(agent: Path, model: Path, root: Path) -> None:
     (tree,) = [path for path in (root / "trees").iterdir() if not path.name.startswith(".")]
-    rot(tree / "shard-2.bin")
+    rot(tree / "shard-2.gguf")
     found = warmset("node", "--socket", agent, "--verify")
     assert found.returncode == 7, found.stderr
     assert "wrong: sha256:" in found.stdout
     deadline = time.monotonic() + 20
-    while (tree / "shard-2.bin").read_bytes() != (model / "shard-2.bin").read_bytes():
+    while (tree / "shard-2.gguf").read_bytes() != (model / "shard-2.gguf").read_bytes():
         assert time.monotonic() < deadline, "not fetched again"
         time.sleep(0.1)
     assert warmset("node", "--socket", agent, "--verify").returncode == 0
