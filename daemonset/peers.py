@@ -15,9 +15,10 @@ import asyncio
 import hashlib
 import json
 import re
-from pathlib import Path
+from typing import BinaryIO
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.typedefs import Handler, Middleware
 
 from api.digest import Digest
@@ -35,6 +36,7 @@ HOLD_S = 20.0  # how long a request is held at most; the peer asks again
 _RANGE = re.compile(r"bytes=([0-9]{1,18})-([0-9]{1,18})")
 _ID = "{exchange:[0-9a-f]{64}}"
 _MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+_HEADERS = {"Content-Type": "application/octet-stream"}
 _EMPTY = b"{}"  # OCI image spec 1.1, "Guidance for an Empty Descriptor"
 
 
@@ -122,7 +124,7 @@ class _Served:
             return web.Response(body=_EMPTY, content_type="application/octet-stream")
         if digest not in tree.blobs or not self._store.blob_path(digest).exists():
             return _unknown()
-        return _file(self._store.blob_path(digest))
+        return web.FileResponse(self._store.blob_path(digest), headers=_HEADERS)
 
     async def _chunk(self, request: web.Request, running: Running, digest: Digest) -> web.StreamResponse:
         chunk = _chunk_of(request, running, digest)
@@ -142,20 +144,35 @@ class _Served:
                 return web.Response(status=503, headers={"Retry-After": "0"})
         if found is Answer.REFUSE:
             return _state(running, status=409)
-        return await _send(request, running, digest, chunk)
+        try:
+            opened = await asyncio.to_thread(running.bytes_of.open, digest)
+        except FileNotFoundError:
+            return _unknown()  # the pull was given up at this moment
+        return _Sending(opened, running=running, chunk=chunk)
 
 
-async def _send(request: web.Request, running: Running, digest: Digest, chunk: int) -> web.StreamResponse:
-    response = _file(running.bytes_of.path(digest))
-    running.coordinator.sending(chunk)
-    whole = False
-    try:
-        await response.prepare(request)
-        await response.write_eof()
-        whole = True
-    finally:
-        running.coordinator.sent(chunk, whole=whole)
-    return response
+class _Sending(web.FileResponse):
+    """A chunk on its way to a peer, sent by sendfile, and booked with the exchange.
+
+    By descriptor and not by path, because a file that is complete moves to its place while it is being sent.
+    """
+
+    def __init__(self, opened: BinaryIO, *, running: Running, chunk: int) -> None:
+        super().__init__(f"/proc/self/fd/{opened.fileno()}", headers=_HEADERS)
+        self._opened = opened
+        self._running = running
+        self._chunk = chunk
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        self._running.coordinator.sending(self._chunk)
+        whole = False
+        try:
+            writer = await super().prepare(request)
+            whole = True
+            return writer
+        finally:
+            self._opened.close()
+            self._running.coordinator.sent(self._chunk, whole=whole)
 
 
 def _chunk_of(request: web.Request, running: Running, digest: Digest) -> int | None:
@@ -170,11 +187,6 @@ def _chunk_of(request: web.Request, running: Running, digest: Digest) -> int | N
         return None
     place = running.chunks.place(chunk)
     return chunk if place.start <= start <= last < place.stop else None
-
-
-def _file(path: Path) -> web.FileResponse:
-    # On a plain socket this is sendfile: no byte passes through the interpreter.
-    return web.FileResponse(path, headers={"Content-Type": "application/octet-stream"})
 
 
 def _state(running: Running, *, status: int = 200) -> web.Response:

@@ -41,12 +41,15 @@ class Coordinator:
         self._void: set[Job] = set()  # of those, the ones that have become pointless
         self._waiters: dict[int, list[Waiter]] = {}  # by chunk, the peers' requests that are held
         self._set_aside: set[int] = set()
+        self._started = False
         self._stopped = False
 
     # -- for the threads that fetch
 
     def start(self) -> None:
+        """From now on decide; before, only what is heard is noted."""
         with self._changed:
+            self._started = True
             self._decide()
 
     def next(self, place: int) -> Job | None:
@@ -166,6 +169,8 @@ class Coordinator:
             waiter(how)
 
     def _decide(self) -> None:
+        if not self._started:
+            return
         now = time.monotonic()
         decision = decide(self._ledger.view(now))
         self._ledger.apply(decision, now)

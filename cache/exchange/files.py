@@ -12,8 +12,7 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from api.digest import Digest
 from cache.exchange.bits import NOTHING, bit
@@ -50,13 +49,17 @@ class Ingests(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoredBytes:
-    """Where the bytes of a blob lie in a store, committed or under way."""
+    """The blobs of a store, committed or under way."""
 
     store: Store
 
-    def path(self, digest: Digest) -> Path:
+    def open(self, digest: Digest) -> BinaryIO:
+        """Open for reading. Raises FileNotFoundError where there is neither, OSError."""
         blob = self.store.blob_path(digest)
-        return blob if blob.exists() else Layout(self.store.root).ingest(digest) / DATA
+        try:
+            return (Layout(self.store.root).ingest(digest) / DATA).open("rb")
+        except FileNotFoundError:  # it is committed, perhaps just now
+            return blob.open("rb")
 
 
 @dataclass(slots=True)

@@ -6,8 +6,7 @@ import hashlib
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from api.digest import Digest
 from api.tree import Tree, TreeFile
@@ -40,9 +39,9 @@ class Group:
 
 
 class ReadsBytes(Protocol):
-    """Where the bytes of a blob lie, committed or under way."""
+    """Opens a blob for reading, committed or under way."""
 
-    def path(self, digest: Digest) -> Path: ...
+    def open(self, digest: Digest) -> BinaryIO: ...
 
 
 @dataclass(frozen=True, slots=True)

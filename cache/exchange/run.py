@@ -29,6 +29,7 @@ from cache.transfer.reader import BlobReader, Link, Session
 from cache.transfer.throttle import Throttle
 
 WATCH_S = 0.2  # how often a peer is asked for its state
+FIRST_S = 1.0  # how long to wait for a peer's first state; one that is not there is told at once
 HASHERS = 2
 _TICK_S = 0.1
 _LEAVE_S = 10.0
@@ -95,6 +96,7 @@ class _Run:
         self._abort: list[Callable[[], None]] = []  # wakes threads out of what they wait for
         self._error: BaseException | None = None
         self._lock = threading.Lock()
+        self._first = threading.Semaphore(0)  # released once for each peer that was asked for its state
         meter.reused(files.resumed_bytes)
 
     def run(self, cancel: threading.Event, on_progress: Callable[[Progress], None] | None) -> None:
@@ -103,10 +105,13 @@ class _Run:
         for member in others:
             bodies += [self._bound(self._fetch_from, member), self._bound(self._watch, member)]
         threads = [threading.Thread(target=self._guarded, args=(body,), daemon=True) for body in bodies]
-        self.coordinator.start()
         for thread in threads:
             thread.start()
         try:
+            # Who starts last must not fetch what all others have: hear them first.
+            for _ in others:
+                self._first.acquire(timeout=FIRST_S)
+            self.coordinator.start()
             while not (self._files.complete or self._stop.is_set()):
                 self._stop.wait(_TICK_S)
                 if cancel.is_set():
@@ -207,7 +212,7 @@ class _Run:
     def _watch(self, member: int) -> None:
         watch = PeerWatch(self._members[member], exchange=self._id, chunks=self._files.chunks.chunks)
         self._abortable(watch.abort)
-        known = False
+        known = asked = False
         try:
             while not self._stop.is_set():
                 try:
@@ -221,6 +226,9 @@ class _Run:
                         self.coordinator.heard(member, state)
                     elif known:
                         self.coordinator.died(member)  # it gave the pull up
+                if not asked:
+                    asked = True
+                    self._first.release()
                 self._stop.wait(WATCH_S)
         finally:
             watch.close()

@@ -1,0 +1,104 @@
+"""Nodes that share pulls over loopback, all in this process: each a store, and a server for its peers in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from aiohttp import web
+
+from api.reference import parse_reference
+from cache.exchange.group import Exchanges, Group
+from cache.pull import Pulled, pull
+from cache.sources import SourceOptions
+from cache.store import Store
+from daemonset import peers
+
+
+def free_address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+class Serving:
+    """An aiohttp application served in a thread of its own."""
+
+    def __init__(self, app: web.Application, *, address: str) -> None:
+        self._app = app
+        self._host, _, self._port = address.rpartition(":")
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self) -> Serving:
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+    def _serve(self) -> None:
+        runner = web.AppRunner(self._app, handler_cancellation=True, shutdown_timeout=0.2, access_log=None)
+        self._loop.run_until_complete(runner.setup())
+        self._loop.run_until_complete(web.TCPSite(runner, self._host, int(self._port)).start())
+        self._ready.set()
+        self._loop.run_forever()
+        self._loop.run_until_complete(runner.cleanup())
+        self._loop.close()
+
+
+class Node:
+    def __init__(self, root: Path, *, members: Sequence[str], me: str) -> None:
+        self.address = me
+        self.exchanges = Exchanges(Group(tuple(members), me=me))
+        self.store = Store.open(root)
+        self._serving = Serving(peers.application(self.exchanges, store=self.store), address=me)
+        self.pulled: Pulled | None = None
+        self.error: Exception | None = None
+
+    def __enter__(self) -> Node:
+        self._serving.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._serving.__exit__()
+        self.store.close()
+
+    def pull(self, reference: str, *, plain_http: str) -> None:
+        try:
+            self.pulled = pull(
+                self.store,
+                parse_reference(reference),
+                options=SourceOptions(credential=None, plain_http=frozenset({plain_http}), ambient=False),
+                exchanges=self.exchanges,
+            )
+        except Exception as error:
+            self.error = error
+
+
+def start_nodes(stack: ExitStack, folder: Path, *, count: int, strangers: Sequence[str] = ()) -> list[Node]:
+    """``strangers`` are addresses in the members' list that the caller serves, or nobody."""
+    own = [free_address() for _ in range(count)]
+    members = [*own, *strangers]
+    return [stack.enter_context(Node(folder / f"node-{i}", members=members, me=me)) for i, me in enumerate(own)]
+
+
+def pull_together(nodes: Sequence[Node], reference: str, *, plain_http: str) -> None:
+    threads = [
+        threading.Thread(target=node.pull, args=(reference,), kwargs={"plain_http": plain_http}) for node in nodes
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in threads)
+    for node in nodes:
+        if node.error is not None:
+            raise node.error
