@@ -10,7 +10,8 @@
     ├── SourceUnavailable       network trouble, a 5xx or a timeout at the source; retried
     │   └── RateLimited         the source asks to slow down; retried after its Retry-After
     ├── InvalidArtifact         the source's manifest or archive breaks a rule
-    │   └── UnsafePath          a file name that could leave the tree
+    │   ├── UnsafePath          a file name that could leave the tree
+    │   └── ExecutableContent   files of formats that run code when they are loaded, not allowed here
     ├── UnsupportedSource       a reference or media type that this version cannot read
     ├── DigestMismatch          bytes differ from their digest
     ├── SourceChanged           the source serves something else under a version that was fixed before
@@ -112,6 +113,10 @@ class InvalidArtifact(WarmsetError):
 
 class UnsafePath(InvalidArtifact):
     pass
+
+
+class ExecutableContent(InvalidArtifact):
+    grpc_status = "FAILED_PRECONDITION"
 
 
 class UnsupportedSource(WarmsetError):

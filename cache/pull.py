@@ -49,6 +49,7 @@ def pull(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     layout: Layout = "plain",
+    allow_executable: bool = False,
     trust_store: bool = False,
     workers: int = 4,
     on_progress: Callable[[Progress], None] | None = None,
@@ -63,16 +64,18 @@ def pull(
     is present counts only where it came through the same place before (its repository, its bucket's prefix); all else
     is read through the reference and hashed, though stored once: a registry may name digests that it does not have.
 
+    ``allow_executable`` takes files of formats that run code when they are loaded; else they raise ExecutableContent.
     ``exchanges`` shares the pull with a group of nodes, and lets them read the tree afterwards.
     ``key`` records the pull under the caller's name of the model. ``limit_bps`` is in bytes per second.
     Raises Cancelled when ``cancel`` is set (what has come stays for a resume), or what ``resolve`` and the store raise.
     """
     check_layout(layout, reference=reference)
-    origin = Origin(reference, Filter(tuple(include), tuple(exclude)), layout)
+    origin = Origin(reference, Filter(tuple(include), tuple(exclude), allow_executable), layout)
     place = Place(store.root, reference.place)
     pulled = _recorded(store, origin) if reference.is_pinned else None
     if pulled is None:
         resolved = resolve_wanted(reference, options=options, wanted=origin.wanted)
+        resolved.artifact.check(origin.wanted)
         origin = replace(origin, reference=resolved.reference)
         pulled = _present(store, resolved, origin=origin, place=place, trust_store=trust_store)
         if pulled is None:
@@ -98,6 +101,7 @@ def pull(
                 bytes_reused=fetched.bytes_reused,
                 source=str(origin),
             )
+    origin.wanted.check(file.path for file in pulled.tree.files)  # it may be here since somebody allowed it
     if exchanges is not None:
         exchanges.hold(place.name, pulled.tree)
     if key is not None:

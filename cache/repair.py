@@ -53,6 +53,7 @@ def pull_again(
         include=origin.wanted.include,
         exclude=origin.wanted.exclude,
         layout=origin.layout,
+        allow_executable=True,  # it is here because somebody allowed it
         on_progress=on_progress,
         cancel=cancel,
         key=record.key,

@@ -85,6 +85,7 @@ class WantedArchive:
                 path = below(path)
             if not self.wanted.takes(path):
                 continue
+            self.wanted.check([path])
             digest = small.add(stream, member) if member.size <= SMALL_BYTES else self._stage(stream, member)
             files.append(TreeFile(path, member.size, digest))
             if len(files) > MAX_FILES:

@@ -63,7 +63,13 @@ async def run(config: AgentConfig) -> None:
                 host, port = split_address(config.peers.listen)
                 app = peers.application(exchanges, store=store)
                 await stack.enter_async_context(_serving(app, lambda runner: web.TCPSite(runner, host, port)))
-            fetch = fetcher(store, limits=config.limits, ambient=config.cluster is None, exchanges=exchanges)
+            fetch = fetcher(
+                store,
+                limits=config.limits,
+                ambient=config.cluster is None,
+                allow_executable=config.allow_executable,
+                exchanges=exchanges,
+            )
             await Agent(config, store=store, fetch=fetch).run(stop)
 
 

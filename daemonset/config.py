@@ -131,6 +131,8 @@ class AgentConfig:
     """What a stand-alone agent holds. Taking a model out of the list removes nothing from the disk."""
     plain_http: frozenset[str] = frozenset()
     """Registry hosts (host:port) of a stand-alone agent that have no TLS."""
+    allow_executable: bool = False
+    """Whether models may hold files of formats that run code when they are loaded (docs/security.md)."""
     cluster: Cluster | None = None
     peers: Peers | None = None
     """The group that a stand-alone agent shares its pulls with; none means that it reads the source alone."""

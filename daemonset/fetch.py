@@ -16,7 +16,14 @@ from daemonset.config import Limits
 from daemonset.pulls import Fetch
 
 
-def fetcher(store: Store, *, limits: Limits, ambient: bool, exchanges: Exchanges | None = None) -> Fetch:
+def fetcher(
+    store: Store,
+    *,
+    limits: Limits,
+    ambient: bool,
+    allow_executable: bool = False,
+    exchanges: Exchanges | None = None,
+) -> Fetch:
     """``ambient`` lets a stand-alone agent use its user's logins; in a cluster a node has none to lend.
 
     ``exchanges`` shares the pulls with a group.
@@ -32,6 +39,7 @@ def fetcher(store: Store, *, limits: Limits, ambient: bool, exchanges: Exchanges
             options=source_options(grant, ambient=ambient),
             include=grant.include,
             exclude=grant.exclude,
+            allow_executable=allow_executable,
             workers=limits.workers,
             on_progress=on_progress,
             cancel=cancel,

@@ -18,10 +18,19 @@ from cli.local import open_store, output_option, plain_hosts, root_option, show_
     help="Share the very files instead of copying them: they become read-only, and whoever changes one later changes "
     "what the store serves as verified. Only for files that nobody writes any more.",
 )
+@click.option("--allow-executable", is_flag=True, help="Take formats that run code when loaded: .bin, .pt, .py, ….")
 @click.option("--plain-http", is_flag=True, help="The registry has no TLS.")
 @root_option
 @output_option
-def command(folder: Path, reference: str | None, hard_link: bool, plain_http: bool, root: Path, output: str) -> None:
+def command(
+    folder: Path,
+    reference: str | None,
+    hard_link: bool,
+    allow_executable: bool,
+    plain_http: bool,
+    root: Path,
+    output: str,
+) -> None:
     """Take the files of FOLDER into the local store, so that they need not be fetched.
 
     With REFERENCE, each file is hashed and compared with what the reference lists; what FOLDER lacks or has otherwise
@@ -51,7 +60,15 @@ def command(folder: Path, reference: str | None, hard_link: bool, plain_http: bo
             for name in taken.different:
                 click.echo(f"{name} is not what {reference} lists: fetching it", err=True)
             with Reporter("import") as reporter:
-                pulled = pull(store, parsed, options=options, on_progress=reporter, trust_store=True, key=str(parsed))
+                pulled = pull(
+                    store,
+                    parsed,
+                    options=options,
+                    allow_executable=allow_executable,
+                    on_progress=reporter,
+                    trust_store=True,
+                    key=str(parsed),
+                )
             tree = pulled.tree
             report = {
                 "reference": str(parsed),

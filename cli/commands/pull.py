@@ -33,6 +33,7 @@ class Rate(Size):
     show_default=True,
     help="hf: as the Hub's cache, for HF_HUB_CACHE.",
 )
+@click.option("--allow-executable", is_flag=True, help="Take formats that run code when loaded: .bin, .pt, .py, ….")
 @click.option("--plain-http", is_flag=True, help="The source has no TLS.")
 @click.option("--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="Connections at once.")
 @click.option("--limit", type=Rate(), help="Most bytes a second to take, such as 50MB.")
@@ -44,6 +45,7 @@ def command(
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     layout: Literal["plain", "hf"],
+    allow_executable: bool,
     plain_http: bool,
     workers: int,
     limit: int | None,
@@ -88,6 +90,7 @@ def command(
                 include=include,
                 exclude=exclude,
                 layout=layout,
+                allow_executable=allow_executable,
                 workers=workers,
                 on_progress=reporter,
                 limit_bps=limit,

@@ -97,9 +97,9 @@ def test_a_listing_of_several_pages_is_read_to_its_end(store: Store, bucket: S3S
 
 def test_the_etag_of_a_multipart_upload_is_taken_for_a_version_and_no_more(store: Store, bucket: S3Store) -> None:
     content = bytes(range(256)) * 50_000
-    obstore.put(bucket, "llama/v1/model.bin", content, use_multipart=True, chunk_size=5 << 20)
-    assert "-" in (obstore.head(bucket, "llama/v1/model.bin")["e_tag"] or "")
-    assert contents(bring(store, bucket)) == {"model.bin": content}
+    obstore.put(bucket, "llama/v1/model.gguf", content, use_multipart=True, chunk_size=5 << 20)
+    assert "-" in (obstore.head(bucket, "llama/v1/model.gguf")["e_tag"] or "")
+    assert contents(bring(store, bucket)) == {"model.gguf": content}
 
 
 def test_an_object_overwritten_under_a_pull_is_said(store: Store, bucket: S3Store) -> None:

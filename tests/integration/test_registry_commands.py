@@ -149,7 +149,7 @@ def test_what_is_not_there_is_one_clear_line(
 def test_wrong_bytes_in_the_registry_leave_nothing_behind(registry: Registry, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
-    (folder / "model.bin").write_bytes(random.Random(2).randbytes(3 << 20))
+    (folder / "model.gguf").write_bytes(random.Random(2).randbytes(3 << 20))
     reference = f"oci://{registry.host}/models/rotten:v1"
     run("push", "--plain-http", str(folder), reference)
     data = next(path for path in (registry.folder / "data").rglob("data") if path.stat().st_size == 3 << 20)

@@ -118,7 +118,7 @@ def test_an_upload_that_breaks_is_brought_to_its_end(
     monkeypatch.setattr("cache.sources.oci.upload.PART_BYTES", 1 << 20)
     (tmp_path / "model").mkdir()
     content = random.Random(4).randbytes((5 << 20) + 77)
-    (tmp_path / "model" / "model.bin").write_bytes(content)
+    (tmp_path / "model" / "model.gguf").write_bytes(content)
     with FakeProxy(upstream=registry.host, cut_at=(1_500_000, 4_000_000)) as relay:
         reference = parse_reference(f"oci://{relay.host}/interop/broken:v1")
         trusting = SourceOptions(plain_http=frozenset({relay.host}))
@@ -127,5 +127,5 @@ def test_an_upload_that_breaks_is_brought_to_its_end(
         assert told[-1].bytes_done == told[-1].bytes_total
         with Store.open(tmp_path / "store") as store:
             pulled = pull(store, reference, options=trusting)
-            assert contents(pulled.path) == {"model.bin": content}
+            assert contents(pulled.path) == {"model.gguf": content}
     assert pulled.revision == pushed.revision

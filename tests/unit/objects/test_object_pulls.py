@@ -20,7 +20,7 @@ from cache.store import Store
 from cache.transfer.engine import CHUNK_BYTES
 from tests.unit.objects.conftest import Web
 
-FILES = {"config.json": b"{}", "weights.bin": bytes(range(251)) * 80_000, "sub/empty": b""}
+FILES = {"config.json": b"{}", "weights.gguf": bytes(range(251)) * 80_000, "sub/empty": b""}
 SIZE = sum(map(len, FILES.values()))
 LAPTOP = SourceOptions(ambient=True)
 
@@ -54,9 +54,9 @@ def test_a_folder_of_any_driver_becomes_a_tree(store: Store, memory: str) -> Non
 
 def test_a_folder_on_this_machine_is_a_source_too(store: Store, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "a.bin").write_bytes(b"a" * 2_000_000)
-    assert contents(bring(store, f"file://{tmp_path}/model")) == {"a.bin": b"a" * 2_000_000}
-    assert contents(bring(store, f"file://{tmp_path}/model/a.bin")) == {"a.bin": b"a" * 2_000_000}
+    (tmp_path / "model" / "a.gguf").write_bytes(b"a" * 2_000_000)
+    assert contents(bring(store, f"file://{tmp_path}/model")) == {"a.gguf": b"a" * 2_000_000}
+    assert contents(bring(store, f"file://{tmp_path}/model/a.gguf")) == {"a.gguf": b"a" * 2_000_000}
 
 
 def test_the_second_pull_reads_the_listing_only(store: Store, memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +86,7 @@ def test_what_was_removed_from_the_store_must_come_back_the_same(store: Store, m
     store.remove_tree(first.tree.digest)
     assert bring(store, memory).tree == first.tree
     store.remove_tree(first.tree.digest)
-    fsspec.filesystem("memory").pipe(f"{memory}/weights.bin", bytes(len(FILES["weights.bin"])))
+    fsspec.filesystem("memory").pipe(f"{memory}/weights.gguf", bytes(len(FILES["weights.gguf"])))
     with pytest.raises(SourceChanged, match="first pull fixed"):
         bring(store, memory)
     assert store.trees() == []
@@ -98,7 +98,7 @@ def test_a_file_without_a_hash_goes_on_where_it_was_cut(store: Store, monkeypatc
     assert len(content) > 3 * CHUNK_BYTES
     root = f"memory://{uuid4().hex}"
     fs = fsspec.filesystem("memory")
-    fs.pipe(f"{root}/weights.bin", content)
+    fs.pipe(f"{root}/weights.gguf", content)
     whole = type(fs).cat_file
 
     def gone(self: Any, path: str, start: int, end: int) -> bytes:
@@ -111,7 +111,7 @@ def test_a_file_without_a_hash_goes_on_where_it_was_cut(store: Store, monkeypatc
         with pytest.raises(NotFound):
             bring(store, root, workers=1)
     pulled = bring(store, root)
-    assert contents(pulled) == {"weights.bin": content}
+    assert contents(pulled) == {"weights.gguf": content}
     assert pulled.bytes_origin == len(content) - 2 * CHUNK_BYTES
     fs.rm(root, recursive=True)
 
@@ -123,14 +123,14 @@ def test_two_pulls_at_once_make_one_tree(store: Store, memory: str) -> None:
     assert contents(first) == FILES
 
 
-@pytest.mark.parametrize("answer", [FILES["weights.bin"], b"short", b""])
+@pytest.mark.parametrize("answer", [FILES["weights.gguf"], b"short", b""])
 def test_a_driver_that_gives_another_length_than_was_asked_is_not_believed(
     store: Store, memory: str, monkeypatch: pytest.MonkeyPatch, answer: bytes
 ) -> None:
     monkeypatch.setattr("fsspec.implementations.memory.MemoryFileSystem.cat_file", lambda *_, **__: answer)
     monkeypatch.setattr("cache.http.retry.RetryPolicy.wait_s", lambda *_, **__: 0.0)
     with pytest.raises(SourceUnavailable, match="asked for"):
-        bring(store, memory, include=["weights.bin"])
+        bring(store, memory, include=["weights.gguf"])
     assert store.trees() == []
 
 
@@ -170,13 +170,13 @@ def served(web: Web) -> SourceOptions:
 
 
 def test_a_file_of_a_web_server_becomes_a_tree(store: Store, web: Web) -> None:
-    web.content = FILES["weights.bin"]
-    pulled = bring(store, f"https://{web.host}/a/weights.bin", options=served(web))
-    assert contents(pulled) == {"weights.bin": web.content}
+    web.content = FILES["weights.gguf"]
+    pulled = bring(store, f"https://{web.host}/a/weights.gguf", options=served(web))
+    assert contents(pulled) == {"weights.gguf": web.content}
 
 
 def test_a_server_without_ranges_serves_as_well(store: Store, web: Web) -> None:
-    web.content, web.whole = FILES["weights.bin"], True
+    web.content, web.whole = FILES["weights.gguf"], True
     assert contents(bring(store, f"https://{web.host}/w", options=served(web))) == {"w": web.content}
 
 

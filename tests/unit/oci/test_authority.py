@@ -99,12 +99,12 @@ def test_honest_bytes_under_two_references_are_read_twice_and_stored_once(
     registry: FakeRegistry, hostile: FakeRegistry, store: Store
 ) -> None:
     registry.add_model("one/model", "v1", FILES)
-    hostile.add_model("two/model", "v7", {"renamed.bin": FILES[LARGE]})
+    hostile.add_model("two/model", "v7", {"renamed.gguf": FILES[LARGE]})
     one = bring(registry, store, "one/model:v1")
     before = store.usage().used
     other = bring(hostile, store, "two/model:v7")
     assert (other.bytes_origin, other.bytes_reused) == (len(FILES[LARGE]), 0)
-    assert (one.path / LARGE).samefile(other.path / "renamed.bin")
+    assert (one.path / LARGE).samefile(other.path / "renamed.gguf")
     assert store.usage().used - before < 100_000, "records and folders, not a second copy"
 
 

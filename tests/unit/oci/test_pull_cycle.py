@@ -116,7 +116,7 @@ def test_a_file_listed_under_two_names_is_fetched_once(registry: FakeRegistry, s
 
 
 def test_tar_layers_are_unpacked(registry: FakeRegistry, store: Store) -> None:
-    packed = {"packed/config.json": b"{}", "packed/model.bin": b"weights" * 300_000}
+    packed = {"packed/config.json": b"{}", "packed/model.gguf": b"weights" * 300_000}
     registry.add_manifest("m/tiny", "v1", registry.model({"README.md": b"hello"}, archives=(pack(packed),)))
     pulled = bring(registry, store, key="tiny")
     assert contents(pulled) == {"README.md": b"hello", **packed}
