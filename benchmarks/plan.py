@@ -23,6 +23,7 @@ from controller.decide import decide, suffices
 from controller.facts import group_facts
 from controller.groups import GroupMember, Owner
 from controller.offers import Offers
+from controller.startup import spare_collector
 from controller.world import World
 
 GPU = "nvidia.com/gpu"
@@ -42,6 +43,7 @@ def main() -> None:
     world = _cluster(arguments.nodes, models=arguments.models)
     book = _groups(world, arguments.groups, size=arguments.size, models=arguments.models)
     offers = Offers(world, book, levels=LEVELS)
+    spare_collector()  # as the controller does
     first, again, unplaced, cpu_s = [], [], 0, 0.0
     for group in book.groups():
         begun, cpu = time.perf_counter(), time.process_time()

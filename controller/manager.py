@@ -22,7 +22,7 @@ from controller.queue import WorkQueue
 from controller.reconcile import groups, models, nodes, pods, warm_sets
 from controller.reconcile.context import Context, Kind, Queues, Work
 from controller.server import serve_http, serve_https
-from controller.startup import take_over
+from controller.startup import spare_collector, take_over
 from controller.trust import Trust
 from controller.watching import Watching
 from controller.webhook import Webhook
@@ -132,6 +132,7 @@ async def _lead(context: Context, watching: Watching, election: Election, trust:
 
 async def _work(context: Context, watching: Watching) -> None:
     await take_over(context)
+    spare_collector()
     watching.everything()
     async with asyncio.TaskGroup() as tasks:
         for number in range(WORKERS):

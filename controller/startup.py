@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import structlog
 
@@ -17,7 +18,18 @@ from kube.client import ApiError
 
 _AT_ONCE = 16  # requests for owners
 
+_ALLOCATIONS = 50_000  # between looks for cyclic garbage
+
 log = structlog.get_logger()
+
+
+def spare_collector() -> None:
+    """Call when the cluster has been read. What was read stays for long, and each plan makes thousands of short-lived
+    objects: by default the collector walks through the whole cluster every few plans, which takes half of the time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_ALLOCATIONS)
 
 
 async def take_over(context: Context) -> None:
