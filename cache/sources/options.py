@@ -26,3 +26,4 @@ class SourceOptions:
     credential: Credential | None = None
     plain_http: frozenset[str] = frozenset()  # hosts (as in a reference) that are spoken to without TLS
     ambient: bool = False
+    platform: str = ""  # os/architecture[/variant], to choose in an index; empty where only one can be meant

@@ -34,6 +34,7 @@ class Rate(Size):
     help="hf: as the Hub's cache, for HF_HUB_CACHE.",
 )
 @click.option("--allow-executable", is_flag=True, help="Take formats that run code when loaded: .bin, .pt, .py, ….")
+@click.option("--platform", default="", metavar="OS/ARCH", help="Which image of a multi-platform one, as linux/amd64.")
 @click.option("--plain-http", is_flag=True, help="The source has no TLS.")
 @click.option("--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="Connections at once.")
 @click.option("--limit", type=Rate(), help="Most bytes a second to take, such as 50MB.")
@@ -46,6 +47,7 @@ def command(
     exclude: tuple[str, ...],
     layout: Literal["plain", "hf"],
     allow_executable: bool,
+    platform: str,
     plain_http: bool,
     workers: int,
     limit: int | None,
@@ -80,7 +82,7 @@ def command(
 
     started_s = time.monotonic()
     parsed = parse_reference(reference)
-    options = SourceOptions(plain_http=plain_hosts(parsed, plain_http=plain_http), ambient=True)
+    options = SourceOptions(plain_http=plain_hosts(parsed, plain_http=plain_http), ambient=True, platform=platform)
     try:
         with open_store(root) as store, Reporter(parsed.name) as reporter:
             pulled = pull(

@@ -19,6 +19,8 @@ from cache.sources.oci.mediatypes import INDEXES, MANIFESTS
 MAX_MANIFEST_BYTES = 4 << 20  # distribution spec 1.1: registries should take at least this much, and few take more
 _MAX_SIZE = 2**63 - 1
 _MAX_MANIFESTS = 1000
+_SHOWN = 8
+_NO_PLATFORM = "unknown/unknown"  # what docker's builder gives to attestations beside its images
 
 
 class Descriptor(Struct, rename="camel", frozen=True):
@@ -28,6 +30,26 @@ class Descriptor(Struct, rename="camel", frozen=True):
     digest: str
     size: Annotated[int, Meta(ge=0, le=_MAX_SIZE)]
     annotations: dict[str, str] = field(default_factory=dict)
+
+
+class Platform(Struct, frozen=True):
+    os: str
+    architecture: str
+    variant: str = ""
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+
+
+class Entry(Descriptor, rename="camel", frozen=True):
+    """A manifest of an index."""
+
+    platform: Platform | None = None
+    artifact_type: str = ""
+
+    def __str__(self) -> str:
+        words = (str(self.platform or ""), self.artifact_type[:120], self.digest[:80])
+        return " ".join(word for word in words if word)
 
 
 class Manifest(Struct, rename="camel", frozen=True):
@@ -41,7 +63,7 @@ class Manifest(Struct, rename="camel", frozen=True):
 
 class Index(Struct, rename="camel", frozen=True):
     schema_version: int
-    manifests: Annotated[list[Descriptor], Meta(max_length=_MAX_MANIFESTS)]
+    manifests: Annotated[list[Entry], Meta(max_length=_MAX_MANIFESTS)]
     media_type: str = ""
 
 
@@ -70,15 +92,28 @@ def parse_manifest(body: bytes, *, content_type: str) -> Manifest | Index:
     return parsed
 
 
-def only_manifest(index: Index) -> Digest:
-    """The one manifest of an index. Raises UnsupportedSource where there is a choice, which we never guess."""
-    found = [entry for entry in index.manifests if entry.media_type in MANIFESTS]
-    if len(found) != 1 or len(index.manifests) != 1:
-        raise UnsupportedSource(
-            f"the reference names an index of {len(index.manifests)} manifests",
-            hint="name one of them by its digest: oci://host/repository@sha256:…",
-        )
-    return Digest.parse(found[0].digest)
+def choose(index: Index, *, platform: str = "") -> Digest:
+    """The one manifest of an index that can be meant, of ``platform`` (``linux/amd64``) where that is given.
+
+    Raises UnsupportedSource, which lists them, where several qualify or none does: we never guess.
+    """
+    found = {entry.digest: entry for entry in index.manifests if _qualifies(entry, platform=platform)}
+    if len(found) == 1:
+        return Digest.parse(next(iter(found)))
+    listed = list(found.values()) or index.manifests
+    shown = "; ".join(repr(str(entry)) for entry in listed[:_SHOWN])
+    more = f"; and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
+    wanted = f" for {platform[:60]!r}" if platform else ""
+    raise UnsupportedSource(
+        f"the reference names an index in which {len(found)} manifests qualify{wanted}: {shown}{more}",
+        hint="choose by `--platform os/architecture`, or name one by its digest: oci://host/repository@sha256:…",
+    )
+
+
+def _qualifies(entry: Entry, *, platform: str) -> bool:
+    if entry.media_type not in (*MANIFESTS, *INDEXES) or str(entry.platform) == _NO_PLATFORM:
+        return False
+    return not platform or entry.platform is None or f"{entry.platform}/".startswith(f"{platform}/")
 
 
 def _load(body: bytes) -> dict[str, Any]:

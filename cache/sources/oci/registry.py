@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from api.digest import Digest
-from api.errors import DigestMismatch, SourceUnavailable
+from api.errors import DigestMismatch, InvalidArtifact, SourceUnavailable
 from api.reference import OciReference
 from cache.http.client import Client
 from cache.http.connection import Body
@@ -18,11 +18,12 @@ from cache.http.url import Origin, Url, parse_url
 from cache.sources.oci.auth import Login
 from cache.sources.oci.credentials import DOCKER_HUB, docker_credential
 from cache.sources.oci.errors import check_status
-from cache.sources.oci.manifest import MAX_MANIFEST_BYTES, Index, Manifest, only_manifest, parse_manifest
+from cache.sources.oci.manifest import MAX_MANIFEST_BYTES, Index, Manifest, choose, parse_manifest
 from cache.sources.oci.mediatypes import INDEXES, MANIFESTS
 from cache.sources.options import Credential, SourceOptions
 
 _ACCEPT = ", ".join((*MANIFESTS, *INDEXES))
+_MAX_INDEX_DEPTH = 2
 _HUB_API = "registry-1.docker.io"  # docker.io itself is a web site
 
 
@@ -43,6 +44,7 @@ class Repository:
         self.origin: Origin = parse_url(f"{scheme}://{host}/").origin
         self.name = reference.repository
         self.network = network
+        self.platform = options.platform
         self.login = Login(self.origin, find=lambda: _credential(reference.host, options))
 
     def session(self) -> Session:
@@ -86,15 +88,16 @@ class Session:
         return self._client.request(method, url, headers=_with(headers, login), body=body)
 
     def manifest(self, name: str) -> Fetched:
-        """The manifest that a tag or digest names; of an index that holds only one, that one.
+        """The manifest that a tag or digest names; of an index the one that can be meant.
 
         Raises NotFound, Unauthorized, …; DigestMismatch where the body is not what the digest names.
         """
         digest, parsed = self._manifest(name)
+        for _ in range(_MAX_INDEX_DEPTH):
+            if isinstance(parsed, Index):
+                digest, parsed = self._manifest(str(choose(parsed, platform=self._repository.platform)))
         if isinstance(parsed, Index):
-            digest, parsed = self._manifest(str(only_manifest(parsed)))
-        if isinstance(parsed, Index):
-            raise SourceUnavailable(f"{self._repository}: an index names itself")
+            raise InvalidArtifact(f"{self._repository}: indexes lie deeper than {_MAX_INDEX_DEPTH} in each other")
         return Fetched(digest, parsed)
 
     def _manifest(self, name: str) -> tuple[Digest, Manifest | Index]:

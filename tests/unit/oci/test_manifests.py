@@ -14,7 +14,7 @@ from api.errors import InvalidArtifact, UnsafePath, UnsupportedSource, WarmsetEr
 from api.tree import TreeFile
 from cache.sources.artifact import Archive, Artifact, Filter
 from cache.sources.oci.layers import read_layers
-from cache.sources.oci.manifest import Index, Manifest, only_manifest, parse_manifest
+from cache.sources.oci.manifest import Index, Manifest, choose, parse_manifest
 from cache.sources.oci.mediatypes import (
     DOCKER_MANIFEST,
     IMAGE_CONFIGS,
@@ -270,20 +270,44 @@ def test_a_manifest_may_leave_its_type_to_the_header() -> None:
     assert isinstance(parse(body, content_type=f"{OCI_MANIFEST}; charset=utf-8"), Manifest)
 
 
-def test_an_index_of_one_is_that_one() -> None:
-    entry = {"mediaType": OCI_MANIFEST, "digest": ONE, "size": 5}
-    index = parse({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]}, content_type=OCI_INDEX)
+def chosen(*entries: dict[str, Any], platform: str = "") -> Digest:
+    index = parse({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": list(entries)}, content_type=OCI_INDEX)
     assert isinstance(index, Index)
-    assert only_manifest(index) == Digest("1" * 64)
+    return choose(index, platform=platform)
 
 
-@pytest.mark.parametrize("count", [0, 2])
-def test_an_index_with_a_choice_is_refused(count: int) -> None:
-    entry = {"mediaType": OCI_MANIFEST, "digest": ONE, "size": 5}
-    index = parse({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry] * count}, content_type=OCI_INDEX)
-    assert isinstance(index, Index)
+def entry(digest: str = ONE, *, platform: str = "", **changes: Any) -> dict[str, Any]:
+    system, _, architecture = platform.partition("/")
+    about = {"platform": {"os": system, "architecture": architecture}} if platform else {}
+    return {"mediaType": OCI_MANIFEST, "digest": digest, "size": 5, **about, **changes}
+
+
+@pytest.mark.parametrize("platform", ["", "linux/amd64"])
+def test_an_index_of_one_is_that_one(platform: str) -> None:
+    assert chosen(entry(), platform=platform) == Digest("1" * 64)
+
+
+def test_attestations_and_foreign_kinds_leave_no_choice() -> None:
+    signature = entry(TWO, mediaType="application/vnd.in-toto+json")
+    assert chosen(entry(platform="linux/amd64"), entry(TWO, platform="unknown/unknown"), signature) == Digest("1" * 64)
+
+
+def test_a_platform_chooses() -> None:
+    both = (entry(platform="linux/amd64"), entry(TWO, platform="linux/arm64"))
+    assert chosen(*both, platform="linux/arm64") == Digest("2" * 64)
+    assert chosen(*both, platform="linux/amd64") == Digest("1" * 64)
+
+
+@pytest.mark.parametrize("platform", ["", "windows/amd64", "linux/a"])
+def test_an_index_with_a_choice_or_without_is_refused_and_lists_what_there_is(platform: str) -> None:
+    with pytest.raises(UnsupportedSource, match=r"linux/amd64.*linux/arm64") as caught:
+        chosen(entry(platform="linux/amd64"), entry(TWO, platform="linux/arm64"), platform=platform)
+    assert "--platform" in caught.value.hint
+
+
+def test_an_empty_index_is_refused() -> None:
     with pytest.raises(UnsupportedSource):
-        only_manifest(index)
+        chosen()
 
 
 json_values = st.recursive(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import tarfile
 import threading
@@ -197,6 +198,22 @@ def test_an_index_of_one_leads_to_its_manifest(registry: FakeRegistry, store: St
     index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]}
     registry.add_manifest("m/tiny", "v1", index, content_type=OCI_INDEX)
     assert bring(registry, store).revision == str(inner)
+
+
+@pytest.mark.parametrize(("depth", "taken"), [(2, True), (3, False)])
+def test_indexes_lie_at_most_two_deep(registry: FakeRegistry, store: Store, depth: int, taken: bool) -> None:
+    revision = registry.add_model("m/tiny", "v0", FILES)
+    for level in range(1, depth + 1):
+        content_type, body = registry.manifests["m/tiny", f"v{level - 1}"]
+        digest = hashlib.sha256(body).hexdigest()
+        listed = {"mediaType": content_type, "digest": f"sha256:{digest}", "size": len(body)}
+        index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [listed]}
+        registry.add_manifest("m/tiny", f"v{level}", index, content_type=OCI_INDEX)
+    if taken:
+        assert bring(registry, store, f"m/tiny:v{depth}").revision == str(revision)
+    else:
+        with pytest.raises(InvalidArtifact, match="deeper"):
+            bring(registry, store, f"m/tiny:v{depth}")
 
 
 def test_an_endless_manifest_is_refused(registry: FakeRegistry, store: Store) -> None:
