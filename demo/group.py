@@ -55,6 +55,10 @@ class Process:
     def ended(self) -> bool:
         return self._child.poll() is not None
 
+    def kill(self) -> None:
+        self._child.kill()
+        self._child.wait()
+
     def stop(self) -> None:
         if not self.ended:
             self._child.send_signal(signal.SIGTERM)
@@ -66,7 +70,17 @@ class Process:
 
 
 class Agent(Process):
-    def __init__(self, name: str, *, folder: Path, source: str, origin: str, listen: str, group: Sequence[str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        folder: Path,
+        source: str,
+        origin: str,
+        listen: str,
+        group: Sequence[str],
+        limit: int | None = None,
+    ) -> None:
         self.name = name
         self.root = folder / name / "cache"
         self._port = free_port()
@@ -80,6 +94,7 @@ class Agent(Process):
                     "listen": f"127.0.0.1:{self._port}",
                     "models": [{"name": MODEL, "source": source}],
                     "plain_http": [origin],
+                    "limits": {"download_bytes_per_second": limit},
                     "peers": {"listen": listen, "members": list(group), "without_security": True},
                 }
             )

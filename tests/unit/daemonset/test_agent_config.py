@@ -106,3 +106,28 @@ def test_a_record_key_reads_back_as_what_was_desired(desired: Desired) -> None:
 @pytest.mark.parametrize("key", [SOURCE, "llama", "", "a" * 32])
 def test_other_record_keys_are_nobodys(key: str) -> None:
     assert from_key(key) is None
+
+
+PEERS = {"listen": "127.0.0.1:9820", "members": ["127.0.0.1:9820", "127.0.0.1:9821"], "without_security": True}
+
+
+def test_a_group_on_this_machine_is_taken_when_it_says_that_it_has_no_security() -> None:
+    config = load(None, options={"root": "/cache", "peers": PEERS})
+    assert config.peers is not None
+    assert config.peers.members == ("127.0.0.1:9820", "127.0.0.1:9821")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"without_security": False},
+        {"members": ["127.0.0.1:9820", "10.0.0.7:9820"]},
+        {"members": ["127.0.0.1:9820", "localhost.example.com:9820"]},
+        {"members": ["127.0.0.1:9821"]},
+        {"members": [f"127.0.0.1:{port}" for port in range(9820, 9853)]},
+        {"members": ["127.0.0.1:9820", "127.0.0.1"]},
+    ],
+)
+def test_a_group_that_others_could_reach_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(InvalidRequest):
+        load(None, options={"root": "/cache", "peers": {**PEERS, **wrong}})
