@@ -40,6 +40,7 @@ TABLE = [
     (errors.SourceChanged, C.DATA_LOSS, FINAL),
     (errors.InvalidArtifact, C.DATA_LOSS, FINAL),
     (errors.UnsafePath, C.DATA_LOSS, FINAL),
+    (errors.ExecutableContent, C.FAILED_PRECONDITION, FINAL),
     (errors.InUse, C.FAILED_PRECONDITION, FINAL),
     (errors.AlreadyPublished, C.ALREADY_EXISTS, FINAL),
     (errors.MountFailed, C.INTERNAL, FINAL),
