@@ -32,7 +32,7 @@ from cache.exchange.view import State
 from cache.store import Store
 
 MAX_REQUESTS = 256  # at once, the held ones included: a cohort and those below it need fewer
-HOLD_S = 20.0  # how long a request is held at most; the peer asks again
+HOLD_S = 5.0  # how long a request is held at most; the peer asks again, before it takes us for stalled
 _RANGE = re.compile(r"bytes=([0-9]{1,18})-([0-9]{1,18})")
 _ID = "{exchange:[0-9a-f]{64}}"
 _MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -145,7 +145,7 @@ class _Served:
         if found is Answer.REFUSE:
             return _state(running, status=409)
         try:
-            opened = await asyncio.to_thread(running.bytes_of.open, digest)
+            opened = running.bytes_of.open(digest)  # not awaited: a cancelled handler would leave it open
         except FileNotFoundError:
             return _unknown()  # the pull was given up at this moment
         return _Sending(opened, running=running, chunk=chunk)

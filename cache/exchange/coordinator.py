@@ -68,10 +68,9 @@ class Coordinator:
         with self._changed:
             return self._stopped or job in self._void
 
-    def arrived(self, job: Job) -> bool:
-        """All bytes of the job's chunk are written. False where another place was faster."""
+    def arrived(self, job: Job) -> None:
+        """All bytes of the job's chunk are written."""
         with self._changed:
-            first = not self._ledger.have >> job.chunk & 1
             if self._jobs.get(job.place) == job:
                 member = None if job.place == UPSTREAM else job.place
                 self._ledger.arrived(job.chunk, member=member, now=time.monotonic())
@@ -80,7 +79,6 @@ class Coordinator:
             self._ended(job)
             self._answer(job.chunk, Answer.SEND)
             self._decide()
-            return first
 
     def failed(self, job: Job) -> None:
         """The job ended without its chunk."""

@@ -67,6 +67,8 @@ class _File:
     wanted: WantedFile
     ingest: CachedIngest
     frontier: Frontier
+    settled: set[int] = field(default_factory=set)  # chunks that nobody may write to any more
+    lock: threading.Lock = field(default_factory=threading.Lock)  # the set, and writing
 
 
 @dataclass(slots=True)
@@ -124,12 +126,28 @@ class Files:
         return sum(place.stop - place.start for place in places)
 
     def write(self, chunk: int, offset: int, data: memoryview, *, member: int | None) -> None:
-        if member is not None:
-            self._sources.setdefault(chunk, set()).add(member)
-        self._open[self.chunks.place(chunk).file].ingest.write(offset, data)
+        """Write a piece, unless the chunk came from elsewhere meanwhile."""
+        file = self._open[self.chunks.place(chunk).file]
+        with file.lock:
+            if chunk in file.settled:
+                return
+            if member is not None:
+                self._sources.setdefault(chunk, set()).add(member)
+            file.ingest.write(offset, data)
+
+    def settle(self, chunk: int) -> bool:
+        """All of a chunk is written, and stays as it is: what is hashed and passed on from now on is what is committed.
+
+        False where it was settled before.
+        """
+        file = self._open[self.chunks.place(chunk).file]
+        with file.lock:
+            first = chunk not in file.settled
+            file.settled.add(chunk)
+        return first
 
     def arrived(self, chunk: int) -> None:
-        """All of a chunk is written; its file may be hashed on."""
+        """A chunk was settled; its file may be hashed on. Once a chunk."""
         place = self.chunks.place(chunk)
         file = self._open[place.file]
         file.ingest.written(place.index)

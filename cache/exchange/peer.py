@@ -23,7 +23,7 @@ from cache.http.url import Url, parse_url
 LIVENESS_S = 3.0  # a peer that does not answer a question about its state for so long is taken for dead
 HOLD_HEADER = "Warmset-Hold"  # the asker takes part in the exchange and waits for a chunk that is not here yet
 _MAX_STATE_BYTES = 1 << 20
-_NETWORK = Network(connect_timeout_s=LIVENESS_S, stall_s=30.0)  # no proxy stands between the nodes of a group
+_NETWORK = Network(connect_timeout_s=LIVENESS_S, stall_s=10.0)  # no proxy stands between the nodes of a group
 _WATCH = Network(connect_timeout_s=LIVENESS_S, stall_s=LIVENESS_S)
 
 
@@ -45,6 +45,10 @@ class Refused(Exception):
         self.state = state
 
 
+class Busy(Exception):
+    """The peer asks to be asked again."""
+
+
 class PeerSession:
     """Reads chunks from one peer. Owned by one thread; only ``abort`` may come from another."""
 
@@ -55,13 +59,15 @@ class PeerSession:
         self._client = Client(_NETWORK)
 
     def open(self, digest: Digest, *, size: int, start: int, stop: int) -> Response:
-        """Raises Refused, SourceUnavailable or OSError."""
+        """Raises Refused, Busy, SourceUnavailable or OSError."""
         asked = ByteRange(start, stop)
         url = Url(self._origin, f"/v2/warmset/{self._exchange}/blobs/{digest}")
         response = self._client.request("GET", url, headers={"Range": asked.header, HOLD_HEADER: "1"})
         try:
             if response.status == 409:
                 raise Refused(read_state(response.read(_MAX_STATE_BYTES), chunks=self._chunks))
+            if response.status == 503:
+                raise Busy
             check_partial(response.status, response.headers, asked=asked, size=size)
         except Exception:
             response.close()

@@ -19,8 +19,9 @@ from cache.exchange.chunks import Place, chunk_bytes
 from cache.exchange.coordinator import UPSTREAM, Coordinator, Job
 from cache.exchange.files import PIECE_BYTES, Files, Ingests
 from cache.exchange.group import Exchanges, ReadsBytes, Running
-from cache.exchange.peer import PeerSession, PeerWatch, Refused
+from cache.exchange.peer import Busy, PeerSession, PeerWatch, Refused
 from cache.exchange.stripes import Stripes
+from cache.http.ranges import RangesIgnored
 from cache.http.retry import RetryPolicy
 from cache.transfer.buffers import aligned_buffer
 from cache.transfer.file import WantedFile
@@ -30,6 +31,7 @@ from cache.transfer.throttle import Throttle
 
 WATCH_S = 0.2  # how often a peer is asked for its state
 FIRST_S = 1.0  # how long to wait for a peer's first state; one that is not there is told at once
+MAX_FAILURES = 5  # requests in a row that a peer that answers lets fail before it is set aside
 HASHERS = 2
 _TICK_S = 0.1
 _LEAVE_S = 10.0
@@ -168,17 +170,26 @@ class _Run:
 
     def _fetch_from(self, member: int) -> None:
         scratch = aligned_buffer(PIECE_BYTES)
+        failures = 0  # in a row
         while (job := self.coordinator.next(member)) is not None:
             session = PeerSession(self._members[member], exchange=self._id, chunks=self._files.chunks.chunks)
             self._abortable(session.abort)
             try:
                 while job is not None:
                     self._fetch(job, session, scratch, link=self._peers)
+                    failures = 0
                     job = self.coordinator.next(member)
             except Refused as refusal:
                 self.coordinator.heard(member, refusal.state)
-            except (OSError, SourceUnavailable) as error:
-                if isinstance(error, ConnectionError):
+            except Busy:
+                self._stop.wait(WATCH_S)
+            except (OSError, SourceUnavailable, RangesIgnored) as error:
+                failures += 1
+                cause = error.__cause__ or error
+                if isinstance(cause, TimeoutError) or failures >= MAX_FAILURES:
+                    # What it says that it has would keep everybody from fetching it elsewhere.
+                    self._set_aside(member, reason=f"it does not send what it says it has: {error}")
+                elif isinstance(cause, ConnectionError):
                     self.coordinator.died(member)  # if it lives, whoever watches it will say so
                 self._stop.wait(WATCH_S)
             finally:
@@ -204,7 +215,10 @@ class _Run:
         if place.start + done < place.stop:
             self._meter.undo(done)
             self.coordinator.failed(job)
-        elif self.coordinator.arrived(job):
+            return
+        first = self._files.settle(job.chunk)
+        self.coordinator.arrived(job)
+        if first:
             self._files.arrived(job.chunk)
         else:
             self._meter.undo(done)
@@ -234,7 +248,7 @@ class _Run:
             watch.close()
 
     def _hash(self) -> None:
-        self._files.hash_all(refetch=self._refetch, set_aside=self._set_aside, finished=self._meter.finished)
+        self._files.hash_all(refetch=self._refetch, set_aside=self._set_aside_for_bytes, finished=self._meter.finished)
 
     # -- wrong bytes
 
@@ -248,6 +262,10 @@ class _Run:
             with contextlib.closing(reader):
                 self._meter.undo(reader.fill(into))
 
-    def _set_aside(self, member: int) -> None:
-        log.warning("exchange.peer_set_aside", peer=self._members[member], reason="it served wrong bytes")
-        self.coordinator.set_aside(member)
+    def _set_aside_for_bytes(self, member: int) -> None:
+        self._set_aside(member, reason="it served wrong bytes")
+
+    def _set_aside(self, member: int, *, reason: str) -> None:
+        if not self._stop.is_set():
+            log.warning("exchange.peer_set_aside", peer=self._members[member], why=reason)
+            self.coordinator.set_aside(member)

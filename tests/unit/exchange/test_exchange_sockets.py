@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,13 +16,17 @@ from hypothesis import strategies as st
 
 from api.digest import Digest
 from api.errors import SourceUnavailable
+from cache.exchange import peer
 from cache.exchange.bits import below
+from cache.exchange.files import Files
 from cache.exchange.group import exchange_id
 from cache.exchange.peer import read_state, write_state
 from cache.exchange.view import State
 from cache.http.client import Client
 from cache.http.network import Network
 from cache.http.url import parse_url
+from cache.store import Store
+from cache.transfer.file import WantedFile
 from tests.support.exchange_group import Node, Serving, free_address, pull_together, start_nodes
 from tests.support.fake_registry import FILEPATH, MODEL_CONFIG, MODEL_MANIFEST, RAW, FakeRegistry
 
@@ -136,6 +142,38 @@ def test_a_peer_that_serves_wrong_bytes_is_set_aside_and_the_bytes_end_right(
     assert liar in said
 
 
+@pytest.mark.parametrize("answer", ["nothing", "404", "trickle"])
+def test_a_peer_that_has_not_what_it_says_is_set_aside(
+    model: Model, stack: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    monkeypatch.setattr(peer, "_NETWORK", Network(stall_s=1.0))
+
+    async def state(_: web.Request) -> web.Response:
+        return web.Response(body=write_state(State(have=below(40)), chunks=40))
+
+    async def blob(request: web.Request) -> web.StreamResponse:
+        if answer == "404":
+            return web.Response(status=404)
+        if answer == "trickle":
+            first, last = (int(number) for number in request.headers["Range"].removeprefix("bytes=").split("-"))
+            total = len(model.registry.blobs[request.match_info["digest"]])
+            response = web.StreamResponse(status=206, headers={"Content-Range": f"bytes {first}-{last}/{total}"})
+            response.content_length = last + 1 - first
+            await response.prepare(request)
+            await response.write(bytes(1024))
+        await asyncio.sleep(60)
+        return web.Response(status=500)
+
+    app = web.Application()
+    app.add_routes([web.get("/exchange/v1/{id}", state), web.get("/v2/warmset/{id}/blobs/{digest}", blob)])
+    address = free_address()
+    stack.enter_context(Serving(app, address=address))
+    nodes = start_nodes(stack, tmp_path, count=2, strangers=[address])
+    pull_together(nodes, model.reference, plain_http=model.registry.host)
+    model.check(nodes)
+    assert model.sent <= 1.6 * model.size
+
+
 def test_a_tree_can_be_pulled_from_a_peer_as_from_any_registry(model: Model, stack: ExitStack, tmp_path: Path) -> None:
     first, other = start_nodes(stack, tmp_path, count=2)
     pull_together([first], model.reference, plain_http=model.registry.host)
@@ -187,3 +225,21 @@ def test_what_is_no_state_is_refused(body: bytes) -> None:
 def test_a_state_of_another_exchange_is_refused() -> None:
     with pytest.raises(SourceUnavailable, match="another exchange"):
         read_state(write_state(State(have=below(9)), chunks=9), chunks=8)
+
+
+def test_a_second_request_for_a_chunk_cannot_change_it_once_it_has_come(tmp_path: Path) -> None:
+    """Else the bytes that are committed would not be those that were hashed."""
+    content = os.urandom(2 * MIB)
+    digest = Digest(hashlib.sha256(content).hexdigest())
+    with Store.open(tmp_path / "store") as store:
+        files = Files.open([WantedFile(digest, len(content))], present=frozenset(), store=store, chunk_bytes=MIB)
+        for chunk in (0, 1):
+            files.write(chunk, chunk * MIB, memoryview(content)[chunk * MIB : (chunk + 1) * MIB], member=None)
+            assert files.settle(chunk)
+            files.arrived(chunk)
+        files.write(0, 0, memoryview(bytes(MIB)), member=1)
+        assert not files.settle(0)
+        files.hash_all(refetch=lambda *_: None, set_aside=lambda _: None, finished=lambda: None)
+        files.write(1, MIB, memoryview(bytes(MIB)), member=1)
+        assert store.blob_path(digest).read_bytes() == content
+        files.close()
