@@ -130,9 +130,10 @@ def _demand(facts: GroupFacts) -> Demand:
     """The declared number of pods, those not made yet among them."""
     unbound = [shape(pod) for pod in facts.pods if not node(pod)]
     roles = [facts.roles.get(key(pod), "") for pod in facts.pods]
-    still_to_come = [shape(pod) for pod in absent(facts.member, roles=roles, pods=facts.pods)]
+    for pod, count in absent(facts.member, roles=roles, pods=facts.pods):
+        unbound += [shape(pod)] * count
     return Demand(
-        pods=(*unbound, *still_to_come),
+        pods=tuple(unbound),
         topology_key=facts.member.topology_key,
         domain=_domain_of_bound(facts),
         taken_domains=facts.taken_domains,

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import structlog
+
+from api.errors import WarmsetError
 from controller.groups import (
     dra,
     explicit,
@@ -33,6 +36,8 @@ from controller.groups.member import GroupMember, Part, Subject
 from controller.groups.owner import Owner
 
 __all__ = ["GangReference", "GroupMember", "Owner", "Part", "gang_reference", "resolve"]
+
+log = structlog.get_logger()
 
 _RESOLVERS: tuple[Callable[[Subject], GroupMember | None], ...] = (
     explicit.resolve,
@@ -65,7 +70,13 @@ def resolve(
     """
     subject = Subject(pod=pod, namespace=pod["metadata"].get("namespace") or namespace, owners=tuple(owners), gang=gang)
     for ask in _RESOLVERS:
-        member = ask(subject)
+        try:
+            member = ask(subject)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, WarmsetError) as error:
+            # An object of somebody else's API that is not as that API says. Its pods must not be held for it.
+            name = f"{subject.namespace}/{subject.name}"
+            log.warning("group.not_understood", pod=name, asked=ask.__module__, error=repr(error))
+            break
         if member is not None:
             return member
     return single.member(subject, system="pod")

@@ -6,6 +6,9 @@ then a group of its own, so that no worker's plan counts on it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from controller.groups.member import GroupMember, Part, Subject, whole_number
 from controller.groups.parts import asking, total
 
@@ -38,10 +41,9 @@ def resolve(subject: Subject) -> GroupMember | None:
     )
 
 
-def _part(role: str, spec: dict[str, object] | None) -> Part:
+def _part(role: str, spec: Mapping[str, Any] | None) -> Part:
     if spec is None:
         return Part(role, 0)
-    template = spec.get("template")
     # The launcher's replicas are 1 whatever is written.
-    count = 1 if role == "launcher" else whole_number(str(spec.get("replicas", 1)), least=0) or 0
-    return Part(role, count, template if isinstance(template, dict) else {})
+    count = 1 if role == "launcher" else int(spec.get("replicas", 1))
+    return Part(role, count, spec.get("template") or {})

@@ -89,10 +89,14 @@ def _trim(value: Any) -> Any:
     if isinstance(value.get("containers"), list):
         kept = {name: value[name] for name in _OF_POD_SPECS if name in value}
         for which in ("containers", "initContainers"):
-            if which in value:
-                kept[which] = [{name: c[name] for name in _OF_CONTAINERS if name in c} for c in value[which]]
+            if isinstance(value.get(which), list):
+                kept[which] = [_container(container) for container in value[which]]
         return kept
     return {name: _trim(item) for name, item in value.items()}
+
+
+def _container(value: Any) -> Any:
+    return {name: value[name] for name in _OF_CONTAINERS if name in value} if isinstance(value, dict) else value
 
 
 def _deadline_s(owner: Owner, spec: Mapping[str, Any], annotations: Mapping[str, str]) -> int | None:

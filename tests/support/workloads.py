@@ -6,6 +6,7 @@ several are made up by the API server.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,8 @@ class Workloads:
 
 
 def load(name: str) -> Workloads:
-    content = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    # By way of JSON: what the files share by anchors, the objects must not.
+    content = json.loads(json.dumps(yaml.safe_load((FOLDER / f"{name}.yaml").read_text())))
     by_uid = {which: {obj["metadata"]["uid"]: obj for obj in content[which]} for which in ("objects", "pods")}
     return Workloads(objects=by_uid["objects"], pods=by_uid["pods"])
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from controller.fitting import shape
 from controller.groups import GroupMember
 from controller.groups.owner import of_object
-from controller.groups.parts import absent
+from controller.groups.parts import MOST_PODS, absent
 from tests.support.workloads import FILES, load
 
 # File, the pods (by uid) that are one group, the API that says so, and the declared size.
@@ -234,9 +239,47 @@ def test_pods_that_do_not_exist_yet_look_like_their_like_or_their_template() -> 
     workloads = load("mpijob")
     member = workloads.member("llm-worker-0")
     worker = workloads.pods["llm-worker-0"]
-    launcher, other = absent(member, roles=["worker"], pods=[worker])
-    assert other is worker
+    (launcher, launchers), (other, workers) = absent(member, roles=["worker"], pods=[worker])
+    assert (launchers, workers, other) == (1, 1, worker)
     assert launcher["spec"]["containers"][0]["resources"] == {"limits": {"cpu": "1"}}
+
+
+def test_a_size_that_no_cluster_has_costs_no_more_than_the_largest() -> None:
+    workloads = load("mpijob")
+    workloads.objects["llm"]["spec"]["mpiReplicaSpecs"]["Worker"]["replicas"] = 1 << 31
+    worker = workloads.pods["llm-worker-0"]
+    _, (_, workers) = absent(workloads.member("llm-worker-0"), roles=["worker"], pods=[worker])
+    assert workers == MOST_PODS - 1
+
+
+JUNK = st.sampled_from([None, "", "x", -1, 1 << 40, 1.5, True, [], [None], {}, {"x": None}])
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=60)
+@given(file=st.sampled_from(FILES), draw=st.data())
+def test_objects_that_are_not_as_their_api_says_still_give_every_pod_a_place(file: str, draw: st.DataObject) -> None:
+    """A pod that could not be placed would be held for good."""
+    workloads = load(file)
+    for obj in workloads.objects.values():
+        if obj.get("spec") and "." in obj["apiVersion"]:  # Kubernetes' own kinds are as it checked them
+            spoil(obj["spec"], draw)
+    for uid in workloads.pods:
+        member = workloads.member(uid)
+        assert member.size >= 1
+        for pod, _ in absent(member, roles=[member.role], pods=[workloads.pods[uid]]):
+            shape(pod)
+
+
+def spoil(value: dict[str, Any], draw: st.DataObject) -> None:
+    """Replace one field, at any depth."""
+    name = draw.draw(st.sampled_from(sorted(value)))
+    inner = value[name]
+    if isinstance(inner, list) and inner and isinstance(inner[0], dict):
+        inner = inner[0]
+    if isinstance(inner, dict) and inner and draw.draw(st.booleans()):
+        spoil(inner, draw)
+    else:
+        value[name] = draw.draw(JUNK)
 
 
 @pytest.mark.parametrize(("succeeded", "size"), [(0, 3), (5, 3), (6, 2), (8, 1)])
