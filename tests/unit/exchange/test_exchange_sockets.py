@@ -27,6 +27,7 @@ from cache.http.network import Network
 from cache.http.url import parse_url
 from cache.store import Store
 from cache.transfer.file import WantedFile
+from daemonset import peers
 from tests.support.exchange_group import Node, Serving, free_address, pull_together, start_nodes
 from tests.support.fake_registry import FILEPATH, MODEL_CONFIG, MODEL_MANIFEST, RAW, FakeRegistry
 
@@ -146,7 +147,8 @@ def test_a_peer_that_serves_wrong_bytes_is_set_aside_and_the_bytes_end_right(
 def test_a_peer_that_has_not_what_it_says_is_set_aside(
     model: Model, stack: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
-    monkeypatch.setattr(peer, "_NETWORK", Network(stall_s=1.0))
+    monkeypatch.setattr(peer, "_NETWORK", Network(stall_s=2.0))
+    monkeypatch.setattr(peers, "HOLD_S", 0.3)  # a healthy peer answers well before it would be taken for stalled
 
     async def state(_: web.Request) -> web.Response:
         return web.Response(body=write_state(State(have=below(40)), chunks=40))
