@@ -93,12 +93,12 @@ async def test_a_model_that_cannot_be_resolved_says_why(control: Control, cluste
         "apiVersion": "warmset.dev/v1alpha1",
         "kind": "Model",
         "metadata": {"name": "far"},
-        "spec": {"source": "s3://bucket/model"},
+        "spec": {"source": "oci://127.0.0.1:1/models/llama:v1"},
     }
     await cluster.create(MODEL, body, namespace=TEAM)
 
     async def refused() -> bool:
         conditions = (await cluster.get(MODEL, "far", namespace=TEAM)).get("status", {}).get("conditions", [])
-        return [(c["status"], c["reason"]) for c in conditions] == [("False", "UnsupportedSource")]
+        return [(c["status"], c["reason"]) for c in conditions] == [("False", "SourceUnavailable")]
 
     await eventually(refused, what="Resolved=False")
