@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,8 @@ class Failed(Exception):
 
 def main() -> int:
     environment_without_proxies()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # ends like Ctrl-C, and takes the children along
     try:
         with tempfile.TemporaryDirectory(prefix="warmset-demo-") as name:
             run(Path(name))
