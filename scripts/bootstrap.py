@@ -1,21 +1,17 @@
 """Make .venv and install the locked dependencies and Warmset itself (editable) into it.
 
 Needs nothing but Python 3.11 and a package index. Debian's python3 comes without ensurepip, and perhaps
-without pip: then the environment is made bare and pip's wheel, which runs as it is, is taken from the index.
+without pip: then the environment is made bare, and pip's wheel, which runs as it is, comes from Debian's package.
 Does nothing when the environment already matches the lock file.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from pathlib import Path
-from urllib.parse import urljoin
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -23,7 +19,6 @@ PYTHON = VENV / "bin" / "python"
 STAMP = VENV / ".warmset-lock"
 LOCK = ROOT / "requirements" / "dev.txt"
 UV = "uv==0.13.9"
-DEFAULT_INDEX = "https://pypi.org/simple"  # pip's own default, used only where there is no pip to ask
 
 
 def main() -> None:
@@ -52,32 +47,21 @@ def make_environment() -> None:
         run([sys.executable, "-m", "pip", "--python", str(PYTHON), "install", "--quiet", UV])
         return
     with tempfile.TemporaryDirectory() as folder:
-        wheel = download_pip(Path(folder))
+        wheel = debian_pip(Path(folder))
         run([str(PYTHON), f"{wheel}/pip", "install", "--quiet", UV])
 
 
-def download_pip(folder: Path) -> Path:
-    """Fetch pip's newest wheel by the simple JSON API (PEP 691), checked against the index's sha256."""
-    index = os.environ.get("PIP_INDEX_URL") or os.environ.get("UV_INDEX_URL") or DEFAULT_INDEX
-    page = index.rstrip("/") + "/pip/"
-    request = urllib.request.Request(page, headers={"Accept": "application/vnd.pypi.simple.v1+json"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        files = json.load(answer)["files"]
-    wheels = [f for f in files if f["filename"].endswith("-py3-none-any.whl") and not f.get("yanked")]
-    newest = max((w for w in wheels if version(w["filename"])), key=lambda w: version(w["filename"]))
-    with urllib.request.urlopen(urljoin(page, newest["url"]), timeout=180) as answer:
-        data = answer.read()
-    if hashlib.sha256(data).hexdigest() != newest["hashes"]["sha256"]:
-        sys.exit(f"{newest['filename']} from {index} does not match its sha256; try again or check the mirror")
-    wheel = folder / newest["filename"]
-    wheel.write_bytes(data)
-    return wheel
-
-
-def version(filename: str) -> tuple[int, ...]:
-    """A wheel's release number; empty for pre-releases."""
-    parts = filename.split("-")[1].split(".")
-    return tuple(int(p) for p in parts) if all(p.isdigit() for p in parts) else ()
+def debian_pip(folder: Path) -> Path:
+    """pip's wheel out of Debian's package, unpacked in ``folder`` and not installed."""
+    fetch = ["sh", "-c", f"cd '{folder}' && apt-get download -qq python3-pip-whl"]
+    # A fresh image has no package lists yet.
+    if not works(fetch) and not (works(["apt-get", "update", "-qq"]) and works(fetch)):
+        sys.exit(
+            f"{sys.executable} has neither ensurepip nor pip; install one of them"
+            " (Debian: apt-get install python3-venv) and run this again"
+        )
+    run(["sh", "-c", f"dpkg-deb -x '{folder}'/python3-pip-whl_*.deb '{folder}'"])
+    return next((folder / "usr/share/python-wheels").glob("pip-*.whl"))
 
 
 def works(command: list[str]) -> bool:
