@@ -238,6 +238,8 @@ def test_a_pull_that_was_stopped_fetches_no_whole_chunk_again(
         stopped = subprocess.Popen(
             command(*arguments, "--limit", "6MiB"),
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
+            # A shell's background job ignores interrupts, and so would its children.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )  # fmt: skip
         try:
             wait_for_chunks(root, big_blob(model), count=2)
