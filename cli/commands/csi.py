@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import click
-import structlog
 
+from cli.logs import log_json
 from csi.config import Config, parse_endpoint
 from csi.server import serve
 
@@ -76,19 +74,5 @@ def command(
         version=version("warmset"),
         require_readonly=require_readonly,
     )
-    _log_json(logging.DEBUG if verbose else logging.INFO)
+    log_json(verbose=verbose)
     asyncio.run(serve(config))
-
-
-def _log_json(level: int) -> None:
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            # No local variables in tracebacks: a request's secrets would be among them.
-            structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-    )
