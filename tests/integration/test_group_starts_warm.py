@@ -22,13 +22,13 @@ import pytest
 
 from api import keys
 from api.resources import API_VERSION
-from cache.store.journal import boot_id, chunk_count, parse
 from cache.transfer.engine import CHUNK_BYTES
 from csi.proto import csi_pb2_grpc
 from kube.client import ApiError, Client, Object
 from kube.resources import EVENT, POD
 from tests.integration.conftest import MODELS, NODE_CACHES, WARM_SETS
 from tests.support import lws
+from tests.support.chunks import chunks_on_disk
 from tests.support.controlplane import ControlPlane
 from tests.support.counting_proxy import CountingProxy
 from tests.support.csi_node import Pod, why_no_mounts
@@ -367,13 +367,13 @@ async def test_an_agent_killed_in_the_middle_of_a_pull_resumes_and_the_group_get
     victim.start_agent()
 
     async def a_chunk_is_there() -> bool:
-        return any(end - start == CHUNK_BYTES for _, start, end in chunks_on_disk(victim))
+        return any(end - start == CHUNK_BYTES for _, start, end in chunks_on_disk(victim.csi.cache))
 
     await eventually(a_chunk_is_there, what="a finished chunk on node-b")
     victim.kill_agent()
     assert not await look.ready("node-b"), "the pull was over before the kill: nothing would be proven"
     assert all((await look.gates()).values())
-    finished = chunks_on_disk(victim)
+    finished = chunks_on_disk(victim.csi.cache)
 
     registry.transfers.clear()
     victim.start_agent()
@@ -387,18 +387,3 @@ async def test_an_agent_killed_in_the_middle_of_a_pull_resumes_and_the_group_get
         return not any((await look.gates()).values())
 
     await eventually(released, what="both gates gone", within_s=10)
-
-
-def chunks_on_disk(node: WarmNode) -> list[tuple[str, int, int]]:
-    """(blob, start, end) in bytes of what the store may rely on after the kill: whole blobs and journaled chunks."""
-    blobs = (path for path in (node.csi.cache / "blobs" / "sha256").rglob("*") if path.is_file())
-    found = [(f"sha256:{blob.name}", 0, blob.stat().st_size) for blob in blobs]
-    for ingest in (node.csi.cache / "ingest").glob("*"):
-        if not (ingest / "chunks.journal").exists():
-            continue
-        size = (ingest / "data").stat().st_size
-        count = chunk_count(size, chunk_bytes=CHUNK_BYTES)
-        raw = (ingest / "chunks.journal").read_bytes()
-        chunks = parse(raw, boot=boot_id(), chunk_bytes=CHUNK_BYTES, count=count).present
-        found += [(f"sha256:{ingest.name}", c * CHUNK_BYTES, min((c + 1) * CHUNK_BYTES, size)) for c in chunks]
-    return [entry for entry in found if entry[2] > entry[1]]
