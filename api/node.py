@@ -30,6 +30,11 @@ class PublishRequest(Wire):
     pod_uid: str
     revision: str = ""
     wait_s: float = MAX_WAIT_S
+    # A docker configuration with the pod's own registry login, from its volume's nodePublishSecretRef.
+    login: str = ""
+
+    def __repr__(self) -> str:  # never in a log
+        return f"PublishRequest({self.model} for {self.namespace}/{self.pod})"
 
 
 class Publication(Wire):

@@ -1,12 +1,13 @@
 """Requests of the CSI Node service, checked once and turned into values.
 
 Whatever is wrong with a request is an InvalidRequest, hence INVALID_ARGUMENT (CSI spec, NodePublishVolume Errors).
-Secrets of a request are not read at all: the broker is where credentials come from.
+Of a request's secrets only a registry login is taken, which goes to the agent unread; nothing here looks into it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from api import keys
 from api.errors import InvalidRequest
@@ -18,6 +19,9 @@ from csi.targets import Target, parse_target
 
 # Options that every mount has anyway; any other could not be kept.
 _KEPT_MOUNT_FLAGS = frozenset({"ro", "nosuid", "nodev"})
+# The one key of a Secret of type kubernetes.io/dockerconfigjson.
+_LOGIN = ".dockerconfigjson"
+_MAX_LOGIN_BYTES = 64 << 10  # hundreds of registries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +33,7 @@ class PublishOrder:
     revision: str
     namespace: str
     pod: str
+    login: str = field(default="", repr=False)
 
     def request(self, *, wait_s: float) -> PublishRequest:
         """What the agent is asked for; it holds the call at most ``wait_s`` seconds."""
@@ -40,6 +45,7 @@ class PublishOrder:
             pod_uid=self.target.pod_uid,
             revision=self.revision,
             wait_s=wait_s,
+            login=self.login,
         )
 
 
@@ -65,6 +71,7 @@ def publish_order(request: csi_pb2.NodePublishVolumeRequest, *, config: Config) 
         revision=attributes.attribute(context, revision) if context.get(revision) else "",
         namespace=attributes.attribute(context, attributes.POD_NAMESPACE),
         pod=attributes.attribute(context, attributes.POD_NAME),
+        login=_login(request.secrets),
     )
 
 
@@ -87,6 +94,13 @@ def stats_path(request: csi_pb2.NodeGetVolumeStatsRequest) -> str:
 def _target(path: str, *, config: Config) -> Target:
     _require(path, "target_path")
     return parse_target(path, kubelet_dir=config.kubelet_dir)
+
+
+def _login(secrets: Mapping[str, str]) -> str:
+    login = secrets.get(_LOGIN, "")
+    if len(login.encode()) > _MAX_LOGIN_BYTES:
+        raise InvalidRequest(f"the Secret of nodePublishSecretRef is larger than {_MAX_LOGIN_BYTES} bytes")
+    return login
 
 
 def _check_capability(request: csi_pb2.NodePublishVolumeRequest) -> None:

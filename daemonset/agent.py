@@ -30,6 +30,7 @@ from daemonset.config import AgentConfig, Cluster, split_address
 from daemonset.desired import from_config
 from daemonset.fetch import fetcher
 from daemonset.grants import Grants
+from daemonset.logins import Logins
 from daemonset.metrics import Metrics
 from daemonset.publications import Publications
 from daemonset.pulls import Fetch, Pulls
@@ -100,7 +101,8 @@ class Agent:
             scrub_bytes_per_second=config.scrub_bytes_per_second,
             watermarks=config.watermarks,
         )
-        self._publications = Publications(store, pulls=self._pulls, grants=grants, changed=self._changed)
+        logins = Logins(store.root, changed=self._changed)
+        self._publications = Publications(store, pulls=self._pulls, grants=grants, logins=logins, changed=self._changed)
         self._metrics.watch(models=self._pulls.statuses, publications=self._publications.count)
 
     async def run(self, stop: asyncio.Event) -> None:

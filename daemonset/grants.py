@@ -82,6 +82,10 @@ class Grants:
             known = await self._refresh(desired)
         return known is not None and permits(known, namespace=namespace)
 
+    def known(self, desired: Desired) -> Grant | None:
+        """What the broker last said of the model, without a credential; None before it said anything."""
+        return self._known.get(desired.key)
+
     async def forget(self, key: str) -> None:
         if self._known.pop(key, None) is not None:
             await asyncio.to_thread(self._path(key).unlink, missing_ok=True)

@@ -1,8 +1,9 @@
 """Publications: a pod's mount of a tree, granted here and made by the CSI driver.
 
-A pin is fsynced before the driver mounts, in the call that checks the tree. Whether a pod's namespace may use a model
-is decided by the model's grant; a model that does not exist, one that is not here yet and one that is somebody else's
-all look the same to a pod that may not have it: the call is held and ends in Pulling.
+A pin is fsynced before the driver mounts, in the call that checks the tree. A pod may mount a model if the model's
+grant names its namespace, or if its own login opens the model's source; knowing a digest is never enough. A model that
+does not exist, one that is not here yet and one that is somebody else's all look the same to a pod that may not have
+it: the call is held and ends in Pulling.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from daemonset.changed import Changed
 from daemonset.desired import Desired
 from daemonset.grants import Grants
 from daemonset.holding import Held
+from daemonset.logins import Logins
 from daemonset.pulls import Pulls
 
 _ID = re.compile(r"[0-9a-f]{64}")
@@ -33,10 +35,11 @@ log = structlog.get_logger()
 class Publications:
     """Used from one event loop; the store's calls run in threads because they wait for the disk."""
 
-    def __init__(self, store: Store, *, pulls: Pulls, grants: Grants, changed: Changed) -> None:
+    def __init__(self, store: Store, *, pulls: Pulls, grants: Grants, logins: Logins, changed: Changed) -> None:
         self._store = store
         self._pulls = pulls
         self._grants = grants
+        self._logins = logins
         self._changed = changed
         self._pins = store.pins()
         self._waiting: set[str] = set()
@@ -117,10 +120,11 @@ class Publications:
         """One look: the publication, or what to answer if it was the last look. Raises what waiting cannot mend."""
         refusal = Pulling(
             f"model {request.model} is not on this node yet, or not for pods of namespace {request.namespace}",
-            hint="see `warmset explain`; the Model's spec.allowedNamespaces lists who else may mount it",
+            hint="see `warmset explain`; who may mount it: namespaces in the Model's spec.allowedNamespaces, and pods"
+            " whose nodePublishSecretRef opens its source",
         )
         for desired in _candidates(self._pulls, request):
-            if not await self._grants.allows(desired, namespace=request.namespace):
+            if not await self._may_mount(desired, request):
                 continue
             held = self._pulls.held(desired.key)
             if held is not None:
@@ -138,6 +142,12 @@ class Publications:
                     f"{request.model} is {status.state.lower()}, {status.bytes_done} of {status.bytes_total} bytes{why}"
                 )
         return refusal
+
+    async def _may_mount(self, desired: Desired, request: PublishRequest) -> bool:
+        if await self._grants.allows(desired, namespace=request.namespace):
+            return True
+        grant = self._grants.known(desired)
+        return grant is not None and bool(request.login) and await self._logins.opens(grant, document=request.login)
 
     async def _grant(self, held: Held, request: PublishRequest) -> Publication:
         note = {

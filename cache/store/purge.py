@@ -21,6 +21,7 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 _TREE = re.compile(r"(\.new-)?[0-9a-f]{64}|\.trash-[0-9a-f]{64}-[0-9a-f]+")
 _QUARANTINED = re.compile(r"[0-9a-f]{64}\.\d+")
 _GRANT = re.compile(r"[0-9a-f]{64}\.json")  # what an agent remembers of who may use which model
+_LOGIN = re.compile(r"[0-9a-f]{64}|key")  # and of logins that opened a model
 _ANY = re.compile(r".*")
 _LAST = (PAUSED, ".cache-id.new", ".cache-id", ".lock")
 
@@ -98,6 +99,7 @@ def _remove_layout(layout: Layout) -> None:
         (layout.mending, _HEX, Path.unlink),
         (layout.root / "records" / "places", _HEX, Path.unlink),
         (layout.root / "grants", _GRANT, Path.unlink),
+        (layout.root / "logins", _LOGIN, Path.unlink),
         (layout.trees, _TREE, remove_folder),
         (layout.listings, _HEX, Path.unlink),
         (layout.ingests, _HEX, remove_folder),

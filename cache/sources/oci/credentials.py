@@ -40,15 +40,40 @@ def docker_credential(host: str, *, environ: Mapping[str, str] = os.environ) -> 
         raise InvalidRequest(f"cannot read {path}: {type(error).__name__}") from error
     if not isinstance(config, dict):
         raise InvalidRequest(f"{path} is not a docker configuration")
-    keys = [_HUB_KEY, *DOCKER_HUB] if host in DOCKER_HUB else [host, f"https://{host}", f"https://{host}/v1/"]
+    keys = _keys(host)
     helpers = config.get("credHelpers") or {}
     helper = next((helpers[key] for key in keys if key in helpers), None)
     if helper or config.get("credsStore"):
         found = _from_helper(str(helper or config["credsStore"]), keys[0], host=host)
         if found is not None:
             return found
-    auths = config.get("auths") or {}
-    entries = (_from_entry(auths[key], host=host) for key in keys if isinstance(auths.get(key), dict))
+    return _from_auths(config, host=host)
+
+
+def stored_login(document: str, *, host: str) -> Credential | None:
+    """The login for ``host`` that the text of a docker configuration holds itself; helpers are not run.
+
+    Raises InvalidRequest, without any of the content, for what is no such text.
+    """
+    try:
+        config = json.loads(document)
+    except ValueError:
+        raise InvalidRequest("not a docker configuration") from None  # the decoder's error keeps the whole text
+    if not isinstance(config, dict):
+        raise InvalidRequest("not a docker configuration")
+    return _from_auths(config, host=host)
+
+
+def _keys(host: str) -> list[str]:
+    """The names under which a configuration may know the host."""
+    return [_HUB_KEY, *DOCKER_HUB] if host in DOCKER_HUB else [host, f"https://{host}", f"https://{host}/v1/"]
+
+
+def _from_auths(config: dict[str, Any], *, host: str) -> Credential | None:
+    auths = config.get("auths")
+    if not isinstance(auths, dict):
+        return None
+    entries = (_from_entry(auths[key], host=host) for key in _keys(host) if isinstance(auths.get(key), dict))
     return next((entry for entry in entries if entry is not None), None)
 
 

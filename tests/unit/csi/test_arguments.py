@@ -46,6 +46,7 @@ WRONG: dict[str, tuple[Spoil, str]] = {
     "model that climbs": (put(keys.ATTRIBUTE_MODEL, "../llama"), keys.ATTRIBUTE_MODEL),
     "reference as a model": (put(keys.ATTRIBUTE_MODEL, "oci://u:p@host/llama"), keys.ATTRIBUTE_MODEL),
     "revision of a wrong shape": (put(keys.ATTRIBUTE_REVISION, "a b"), keys.ATTRIBUTE_REVISION),
+    "secret without end": (lambda r: r.secrets.update({".dockerconfigjson": "x" * (65 << 10)}), "larger than"),
     "attribute that does not exist": (put("warmset.dev/revsion", "1"), "revsion"),
 }
 
@@ -105,3 +106,13 @@ def test_stats_need_each_field(field: str, pod: Pod) -> None:
     request.ClearField(field)
     with pytest.raises(InvalidRequest, match=field):
         stats_path(request)
+
+
+def test_only_a_registry_login_is_taken_of_the_secrets_and_it_shows_nowhere(config: Config, pod: Pod) -> None:
+    request = pod.publish_request()
+    request.secrets.update({".dockerconfigjson": "canary", "csi.storage.k8s.io/serviceAccount.tokens": "token"})
+    order = publish_order(request, config=config)
+    sent = order.request(wait_s=1.0)
+    assert sent.login == "canary"
+    assert "token" not in str(dataclasses.astuple(order))
+    assert "canary" not in repr(order) + repr(sent)

@@ -10,16 +10,19 @@ from dataclasses import dataclass, field
 
 from api.broker import Grant, RegistryCredential
 from api.digest import Digest
-from api.errors import Cancelled, ClusterUnavailable, Forbidden, WarmsetError
+from api.errors import Cancelled, ClusterUnavailable, Forbidden, SourceUnavailable, Unauthorized, WarmsetError
 from api.keys import model_key
 from api.tree import Tree, TreeFile
 from cache.pull import Pulled
+from cache.sources import Credential
 from cache.store import Store
 from cache.transfer.progress import Progress
 from daemonset.changed import Changed
 from daemonset.desired import Desired
 from daemonset.grants import Grants
+from daemonset.logins import Logins
 from daemonset.metrics import Metrics
+from daemonset.publications import Publications
 from daemonset.pulls import Pulls
 
 SECRET = "canary-of-a-credential"
@@ -105,6 +108,21 @@ class FakeBroker:
 
 
 @dataclass
+class FakeLogins:
+    """A source that knows one login: ``user`` with ``SECRET``. ``away`` makes it answer nobody."""
+
+    away: bool = False
+    asked: int = 0
+
+    def ask(self, grant: Grant, login: Credential) -> None:
+        self.asked += 1
+        if self.away:
+            raise SourceUnavailable("nobody there")
+        if (login.username, login.password) != ("user", SECRET):
+            raise Unauthorized("wrong login")
+
+
+@dataclass
 class Node:
     """The agent's parts around one store, without servers."""
 
@@ -114,6 +132,7 @@ class Node:
     changed: Changed
     grants: Grants
     pulls: Pulls
+    registry: FakeLogins
 
     @classmethod
     def of(cls, store: Store, *, slots: int = 2) -> Node:
@@ -121,7 +140,12 @@ class Node:
         grants = Grants(store.root, ask=broker.grant)
         fetch = FakeFetch(store)
         pulls = Pulls(store, grants=grants, fetch=fetch, slots=slots, changed=changed, metrics=Metrics())
-        return cls(store, fetch, broker, changed, grants, pulls)
+        return cls(store, fetch, broker, changed, grants, pulls, FakeLogins())
+
+    def publications(self) -> Publications:
+        """Anew from the disk, as after a restart of the agent."""
+        logins = Logins(self.store.root, changed=self.changed, ask=self.registry.ask)
+        return Publications(self.store, pulls=self.pulls, grants=self.grants, logins=logins, changed=self.changed)
 
     def state(self, desired: Desired) -> str:
         status = self.pulls.status(desired.key)

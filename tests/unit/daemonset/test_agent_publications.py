@@ -27,7 +27,7 @@ def request(
 
 @pytest.fixture
 def publications(node: Node) -> Publications:
-    return Publications(node.store, pulls=node.pulls, grants=node.grants, changed=node.changed)
+    return node.publications()
 
 
 async def ready(node: Node, *names: str) -> None:
@@ -199,13 +199,13 @@ async def test_pins_survive_a_restart(tmp_path: Path) -> None:
         before = Node.of(store)
         loop = asyncio.create_task(before.pulls.run())
         before.pulls.set_desired([wanted("llama")])
-        served = Publications(store, pulls=before.pulls, grants=before.grants, changed=before.changed)
+        served = before.publications()
         answer = await served.publish(request())
         loop.cancel()
         await asyncio.wait([loop])
     with Store.open(tmp_path / "cache") as store:
         after = Node.of(store)
-        served = Publications(store, pulls=after.pulls, grants=after.grants, changed=after.changed)
+        served = after.publications()
         assert await served.all() == [answer]
 
 
@@ -221,7 +221,7 @@ async def test_a_node_cut_off_from_the_cluster_serves_what_it_holds_to_whom_it_w
     with Store.open(tmp_path / "cache") as store:
         after = Node.of(store)
         after.broker.away = True
-        served = Publications(store, pulls=after.pulls, grants=after.grants, changed=after.changed)
+        served = after.publications()
         assert await served.publish(request(namespace="friend"))
         with pytest.raises(Pulling):
             await served.publish(request(namespace="stranger", wait_s=0.05, id_="b" * 64))

@@ -14,7 +14,6 @@ from aiohttp import web
 
 from api.errors import InvalidRequest
 from api.node import AgentStatus, LiveSet, NodeError, Publication, PublishRequest, VerifyReport
-from daemonset.publications import Publications
 from daemonset.socket_api import application, listen
 from tests.unit.daemonset.doubles import Node, eventually, wanted
 
@@ -24,7 +23,7 @@ ASK = PublishRequest(id=ID, model="default/llama", namespace="default", pod="p",
 
 @pytest.fixture
 async def session(node: Node, tmp_path: Path) -> AsyncIterator[aiohttp.ClientSession]:
-    publications = Publications(node.store, pulls=node.pulls, grants=node.grants, changed=node.changed)
+    publications = node.publications()
 
     async def status() -> AgentStatus:
         return AgentStatus(

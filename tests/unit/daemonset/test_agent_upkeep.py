@@ -20,7 +20,6 @@ from cache.store.pause import pause
 from cache.store.scrub import Scrub
 from daemonset.desired import Desired
 from daemonset.metrics import Metrics
-from daemonset.publications import Publications
 from daemonset.room import hold
 from daemonset.upkeep import Upkeep
 from tests.unit.daemonset.doubles import Node, eventually, wanted
@@ -93,7 +92,7 @@ async def test_the_scrub_finds_rot_and_the_model_is_pulled_into_another_file(nod
 
 async def test_a_mounted_model_is_mended_and_keeps_its_pin(node: Node, upkeep: Upkeep) -> None:
     llama = wanted("llama")
-    publications = Publications(node.store, pulls=node.pulls, grants=node.grants, changed=node.changed)
+    publications = node.publications()
     await ready(node, llama)
     node.broker.namespaces = ["default"]
     request = PublishRequest(id=PIN, model="default/llama", namespace="default", pod="p", pod_uid="u", wait_s=5)
@@ -164,7 +163,7 @@ async def test_while_paused_nothing_starts_and_nothing_goes_but_what_is_here_is_
     assert (node.state(new), node.reason(new)) == ("Queued", "Paused")
     assert node.pulls.held(llama.key) is not None
     node.pulls.set_desired([llama, new])
-    publications = Publications(node.store, pulls=node.pulls, grants=node.grants, changed=node.changed)
+    publications = node.publications()
     request = PublishRequest(id=PIN, model="default/llama", namespace="default", pod="p", pod_uid="u", wait_s=5)
     assert (await publications.publish(request)).files == 1
     pause(node.store.root, paused=False)
