@@ -7,14 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from api.digest import Digest
-from api.errors import DigestMismatch, SourceChanged
+from api.errors import Cancelled, DigestMismatch, SourceChanged
 from api.tree import Tree, TreeFile
+from cache.archives.unpack import overlaid, unpack
 from cache.exchange.group import Exchanges
 from cache.intake import Intake
 from cache.layouts import arrange
 from cache.origin import Origin
 from cache.prove import Proof
-from cache.sources.artifact import Artifact
+from cache.sources.artifact import Archive, Artifact, key_of
 from cache.sources.source import Resolved
 from cache.store.places import Known, Place
 from cache.store.store import Store
@@ -23,7 +24,6 @@ from cache.transfer.engine import Settings, transfer
 from cache.transfer.file import WantedFile
 from cache.transfer.plan import plan
 from cache.transfer.progress import Meter, Progress
-from cache.unpack import WantedArchive, files_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,11 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Todo:
-    """What a pull does about the files whose sha256 is known: take as it is, read for a proof, or fetch."""
+    """What a pull does about what has a sha256: take as it is, read for a proof, or fetch."""
 
-    reused: tuple[TreeFile, ...]
-    unproven: tuple[TreeFile, ...]
-    missing: tuple[TreeFile, ...]
+    reused: tuple[TreeFile | Archive, ...]
+    unproven: tuple[TreeFile | Archive, ...]
+    missing: tuple[TreeFile | Archive, ...]
 
 
 def fetch(
@@ -64,17 +64,18 @@ def fetch(
     known = place.known()
     artifact = resolved.artifact.with_hashes(known.hashes)
     todo = sort_out(artifact, store=store, known=known, trust_store=trust_store)
-    meter = Meter(bytes_total=artifact.size, files_total=len(artifact.blobs))
+    packed = sum(archive.size for archive in artifact.archives)  # counts twice: fetched, then unpacked
+    meter = Meter(bytes_total=artifact.size + packed, files_total=len(artifact.blobs))
     reused = sum(file.size for file in todo.reused)
     meter.reused(reused)
     meter.finished(len(todo.reused))
-    archives = [WantedArchive(archive, store, origin.wanted) for archive in artifact.archives]
     intake = Intake(store, place=place, unhashed=artifact.unhashed, trust_store=trust_store)
     wanted = [WantedFile(file.digest, file.size) for file in todo.missing]
     wanted += {file.key: WantedFile(file.key, file.size) for file in artifact.unhashed}.values()
     proofs = [Proof(file.digest, file.size, place) for file in todo.unproven]
-    # An archive's files are known only once it is unpacked; packed, it may hold more than it is large.
-    with store.claim(artifact.blobs):
+    # An archive's files are known only once it is unpacked. Until then they are taken to be as large as it is.
+    unpacked = {key_of("unpacked", str(archive.digest)): archive.size for archive in artifact.archives}
+    with store.claim({**artifact.blobs, **unpacked}) as give_up:
         try:
             if exchanges is not None and origin.layout == "plain" and not todo.unproven:
                 shared = fetch_together(
@@ -92,7 +93,7 @@ def fetch(
                 )
                 wanted = [file for file in wanted if file.digest not in shared]
             transfer(
-                [*archives, *proofs, *plan(wanted)],
+                [*proofs, *plan(wanted)],
                 store=intake,
                 open_session=lambda: resolved.open_session(artifact),
                 settings=Settings(workers=workers, limit_bps=limit_bps),
@@ -107,20 +108,34 @@ def fetch(
                 f"{place.name}: {error.message}; the first pull fixed what it serves under this version",
                 hint="ask whoever keeps the source; if the new bytes are right, give them a new name or version",
             ) from error
+        give_up(unpacked)  # each file asks for its room now
+
+        def tick() -> None:
+            if cancel.is_set():
+                raise Cancelled("the pull was cancelled")
+            if on_progress is not None:
+                on_progress(meter.snapshot())
+
+        changes = [
+            unpack(store, archive, wanted=origin.wanted, on_bytes=meter.reused, tick=tick)
+            for archive in artifact.archives
+        ]
         complete = artifact.with_hashes(intake.found)
-        tree = Tree.of([*complete.files, *files_of(archives)])
+        tree = Tree.of([*complete.files, *overlaid(artifact.archives, changes)])
         arranged = arrange(tree, layout=origin.layout, reference=origin.reference, git=resolved.artifact.unhashed)
         for _, content in arranged.made:
             with store.stage() as staged:
                 staged.write(content)
                 staged.commit()
         store.publish_tree(arranged.tree)
+    store.remove_blobs([archive.digest for archive in artifact.archives])
     return Fetched(arranged.tree, bytes_origin=meter.snapshot().bytes_origin, bytes_reused=reused)
 
 
 def sort_out(artifact: Artifact, *, store: Store, known: Known, trust_store: bool) -> Todo:
     """``trust_store`` takes any present blob; else only what came through this very place before."""
-    files: dict[Digest, TreeFile] = {file.digest: file for file in artifact.files}
+    files: dict[Digest, TreeFile | Archive] = {file.digest: file for file in artifact.files}
+    files.update((archive.digest, archive) for archive in artifact.archives)
     present = {digest for digest, file in files.items() if store.has_blob(digest, file.size)}
     usable = present if trust_store else present & known.proven
     return Todo(

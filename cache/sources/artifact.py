@@ -11,8 +11,8 @@ from functools import cached_property
 from api.digest import Digest
 from api.errors import InvalidArtifact
 from api.tree import Tree, TreeFile
+from cache.archives.packing import Packing
 from cache.sources.formats import check_formats
-from cache.sources.packing import Packing
 
 EMPTY = Digest("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
 

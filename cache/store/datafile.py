@@ -37,7 +37,7 @@ class DataFile:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         buffered = os.open(path, flags, 0o600)
         try:
-            _allocate(buffered, size)
+            allocate(buffered, size)
             return cls(buffered, direct=_open_direct(path, io=io))
         except OSError:
             os.close(buffered)
@@ -99,7 +99,8 @@ class DataFile:
         return done
 
 
-def _allocate(fd: int, size: int) -> None:
+def allocate(fd: int, size: int) -> None:
+    """Make a file ``size`` bytes long and, where the file system can, allocate its blocks. Raises OSError."""
     os.ftruncate(fd, size)  # a longer leftover is cut, a file system without preallocation gets a sparse file
     if not size:
         return

@@ -56,12 +56,17 @@ class Claims:
 
 
 def reserve(layout: Layout, claims: Claims, blobs: Mapping[Digest, int], *, watermarks: Watermarks) -> None:
-    """Add ``blobs`` (sizes in bytes) to ``claims`` when the disk can take what they lack beside all other claims.
+    """Add ``blobs`` (sizes in bytes) to ``claims`` when the disk can take what they lack. Raises as ``require``."""
+    new = {digest: size for digest, size in blobs.items() if digest not in claims}
+    require(layout, claims, Amount(_lacking(layout, new), len(new) + _SPARE_INODES), watermarks=watermarks)
+    claims.add(blobs)
+
+
+def require(layout: Layout, claims: Claims, need: Amount, *, watermarks: Watermarks) -> None:
+    """Make sure that the disk can take ``need`` beside all claims.
 
     Raises InsufficientCache, which says how much is missing, else OSError.
     """
-    new = {digest: size for digest, size in blobs.items() if digest not in claims}
-    need = Amount(_lacking(layout, new), len(new) + _SPARE_INODES)
     disk = measure_disk(layout)
     room = disk.room(watermarks).less(Amount(claims.outstanding(layout), 0))
     # File systems that make inodes as they go say 0 in all.
@@ -75,7 +80,6 @@ def reserve(layout: Layout, claims: Claims, blobs: Mapping[Digest, int], *, wate
             missing_inodes=missing.inodes,
             hint="remove models (warmset gc, warmset rm, warmset cool), or give the cache a larger disk",
         )
-    claims.add(blobs)
 
 
 def measure_disk(layout: Layout) -> Disk:

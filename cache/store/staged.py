@@ -10,6 +10,7 @@ from types import TracebackType
 from api.digest import Digest
 from api.errors import DiskError
 from cache.store.blobs import install
+from cache.store.datafile import allocate
 from cache.store.failures import disk_errors
 from cache.store.files import scratch_name, write_all
 from cache.store.layout import Layout
@@ -18,8 +19,8 @@ from cache.store.layout import Layout
 class Staged:
     """Used by one thread. Whatever is not committed is deleted, at the latest when the store is next opened."""
 
-    def __init__(self, layout: Layout, *, check_root: Callable[[], None]) -> None:
-        check_root()
+    def __init__(self, layout: Layout, *, size: int, check_root: Callable[[], None]) -> None:
+        """``size`` bytes are allocated where the file system can. Raises InsufficientCache, DiskError."""
         self._layout = layout
         self._check_root = check_root
         self._path = scratch_name(layout.scratch)
@@ -27,6 +28,11 @@ class Staged:
         self._size = 0
         with disk_errors("staging a file"):
             self._fd: int | None = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                allocate(self._fd, size)
+            except OSError:
+                self.discard()
+                raise
 
     @property
     def size(self) -> int:
@@ -50,6 +56,7 @@ class Staged:
         try:
             self._check_root()
             with disk_errors(f"committing {digest}"):
+                os.ftruncate(self._fd, self._size)  # to what was written of what was allocated
                 os.fchmod(self._fd, 0o444)
                 os.fsync(self._fd)
                 install(self._layout, self._path, digest=digest, size=self._size)

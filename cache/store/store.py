@@ -12,7 +12,7 @@ the bytes of a pull are written outside it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from api.digest import Digest
 from api.errors import InUse, NotFound, Paused, Pulling
 from api.tree import Tree, TreeFile
 from cache.store import blobs, pause, pins, quarantine, records, space, sweep, trees
-from cache.store.capacity import UNLIMITED, Disk, Watermarks
+from cache.store.capacity import UNLIMITED, Amount, Disk, Watermarks
 from cache.store.datafile import IO
 from cache.store.failures import disk_errors
 from cache.store.files import fsync_folder, remove_folder, scratch_name
@@ -120,20 +120,26 @@ class Store:
         return self._layout.blob(digest)
 
     @contextmanager
-    def claim(self, sizes: Mapping[Digest, int]) -> Iterator[None]:
+    def claim(self, sizes: Mapping[Digest, int]) -> Iterator[Callable[[Iterable[Digest]], None]]:
         """Hold the blobs that a pull needs: those here are not removed, and the bytes of the others are reserved.
 
-        Raises InsufficientCache at once when the whole does not fit, Paused while an operator wants no pulls.
+        Gives a function that gives some of them up before the end. Raises InsufficientCache at once when the whole
+        does not fit, Paused while an operator wants no pulls.
         """
         if pause.is_paused(self.root):
             raise Paused(f"pulls into {self.root} are paused", hint="warmset resume ends the pause")
         with self._lock, self._writing("reserving space"):
             space.reserve(self._layout, self._claims, sizes, watermarks=self._watermarks)
-        try:
-            yield
-        finally:
+        held = dict(sizes)
+
+        def give_up(some: Iterable[Digest]) -> None:
             with self._lock:
-                self._claims.drop(sizes)
+                self._claims.drop({digest: held.pop(digest) for digest in some})
+
+        try:
+            yield give_up
+        finally:
+            give_up(list(held))
 
     def ingest(self, digest: Digest, *, size: int, chunk_bytes: int) -> Ingest:
         """Start the blob, or resume what is left of it; its space is reserved and, where possible, allocated.
@@ -167,12 +173,21 @@ class Store:
             release()
             raise
 
-    def stage(self) -> Staged:
-        """A sequential writer for a file whose digest is known only at its end."""
-        return Staged(self._layout, check_root=self._root.check)
+    def stage(self, *, size: int = 0) -> Staged:
+        """A sequential writer for a file whose digest is known only at its end; ``size`` bytes are allocated at once,
+        where the file system can. Raises InsufficientCache when they do not fit."""
+        with self._lock, self._writing("reserving space"):
+            space.require(self._layout, self._claims, Amount(size, 1), watermarks=self._watermarks)
+            return Staged(self._layout, size=size, check_root=self._root.check)
 
     def commit_small(self, items: Sequence[tuple[Digest, bytes]]) -> None:
-        """Verify and commit files of at most SMALL_BYTES in one batch. Raises DigestMismatch before any is written."""
+        """Verify and commit files of at most SMALL_BYTES in one batch. Raises DigestMismatch or InsufficientCache
+        before any is written."""
+        with self._lock, self._writing("reserving space"):
+            unclaimed = {digest: len(data) for digest, data in items if digest not in self._claims}
+            if unclaimed:  # such as an archive's files: nobody knew of them before
+                need = Amount(sum(unclaimed.values()), len(unclaimed))
+                space.require(self._layout, self._claims, need, watermarks=self._watermarks)
         with self._writing(f"committing {len(items)} small files"):
             blobs.commit_small(self._layout, items, syncfs_descriptor=self._root.syncfs_descriptor())
 
@@ -194,6 +209,11 @@ class Store:
         """
         with self._lock, self._writing(f"dropping {digest}"):
             return quarantine.put(self._layout, digest, inode=inode)
+
+    def remove_blobs(self, digests: Sequence[Digest]) -> int:
+        """Delete those blobs that no tree links and no pull claims; returns the bytes freed."""
+        batches = range(0, len(digests), _DISCARDED_AT_ONCE)
+        return sum(self._discard(digests[at : at + _DISCARDED_AT_ONCE]) for at in batches)
 
     # -- trees
 
@@ -249,8 +269,7 @@ class Store:
         # leaves the folder for the next start, and its blobs for a trim.
         with disk_errors(f"removing tree {digest}"):
             remove_folder(trash)
-        gone = list(tree.blobs) if tree else []
-        return sum(self._discard(gone[at : at + _DISCARDED_AT_ONCE]) for at in range(0, len(gone), _DISCARDED_AT_ONCE))
+        return self.remove_blobs(list(tree.blobs) if tree else [])
 
     def verify_tree(self, digest: Digest, *, on_bytes: Callable[[int], None] | None = None) -> list[TreeFile]:
         """Hash every file; returns those whose bytes are not what they should be. Raises NotFound without the tree.

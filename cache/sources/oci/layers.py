@@ -10,6 +10,7 @@ from typing import get_args
 from api.digest import Digest
 from api.errors import InvalidArtifact, UnsupportedSource
 from api.tree import TreeFile, safe_path
+from cache.archives.packing import Packing
 from cache.sources.artifact import Archive, Artifact, Filter, check_files
 from cache.sources.oci.image import MAX_LAYERS
 from cache.sources.oci.manifest import Descriptor, Manifest
@@ -31,7 +32,6 @@ from cache.sources.oci.mediatypes import (
     ORAS_UNPACK,
     TITLE,
 )
-from cache.sources.packing import Packing
 
 _MODEL_LAYER = re.compile(
     re.escape(MODEL_LAYER_PREFIX) + r"(?:weight|weight\.config|doc|code|dataset)\.v1\.(raw|tar(?:\+[a-z0-9]+)?)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cache.sources.packing import Packing
+from cache.archives.packing import Packing
 
 # OCI image spec 1.1, Media Types; and docker's older names for the same shapes.
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"

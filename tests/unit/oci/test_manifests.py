@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from api.digest import Digest
 from api.errors import InvalidArtifact, UnsafePath, UnsupportedSource, WarmsetError
 from api.tree import TreeFile
+from cache.archives.packing import Packing
 from cache.sources.artifact import Archive, Artifact, Filter
 from cache.sources.oci.layers import read_layers
 from cache.sources.oci.manifest import Index, Manifest, choose, parse_manifest
@@ -32,7 +33,6 @@ from cache.sources.oci.mediatypes import (
     ORAS_UNPACK,
     TITLE,
 )
-from cache.sources.packing import Packing
 
 ONE, TWO = "sha256:" + "1" * 64, "sha256:" + "2" * 64
 RAW = f"{MODEL_LAYER_PREFIX}weight.v1.raw"

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.errors import InvalidArtifact
-from cache.sources import packing as module
-from cache.sources.packing import Packing, unpacking
+from cache.archives import packing as module
+from cache.archives.packing import Packing, unpacking
 
 PACKERS = {"tar+gzip": gzip.compress, "tar+zstd": zstandard.ZstdCompressor(write_checksum=True).compress}
 CONTENT = bytes(range(256)) * 3000

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.errors import InvalidArtifact, UnsafePath
-from cache.sources.tar import TarStream, parse_pax
+from cache.archives.tar import TarStream, parse_pax
 
 
 def unpack(data: bytes, *, window: int = 1024) -> dict[str, bytes]:
