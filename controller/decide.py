@@ -8,20 +8,20 @@ has run out. Once one member is free the group counts as released: members that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import InitVar, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from controller.candidates import Demand
 from controller.fitting import Rejection, shape
 from controller.gates import Terms
 from controller.groups import GroupMember
 from controller.groups.parts import absent
 from controller.groups.placer import DEFAULT, placer
-from controller.nodes import NodeView
-from controller.plan import Candidate, Demand, Plan, plan
+from controller.plan import Plan, Planner, plan
 from controller.pods import Pod, gates, is_gated, key, node
-from controller.quantities import add
-from controller.warmth import NODE_FAILURES, Wanted, Warmth, agreeing
+from controller.sight import Sight
+from controller.warmth import Wanted, agreeing
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,38 +33,13 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeFacts:
-    """A node as this group sees it: free for it means not taken by pods nor reserved by other groups' plans.
-
-    ``leaving`` is what will be free too once pods that are being deleted have gone.
-    """
-
-    view: NodeView
-    free: Mapping[str, int]
-    warmth: Warmth
-    leaving: Mapping[str, int] = field(default_factory=dict)
-    levels: InitVar[tuple[str, ...]] = ()
-    offer: Candidate = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self, levels: tuple[str, ...]) -> None:
-        offer = Candidate(
-            node=self.view,
-            free=self.free,
-            missing_bytes=self.warmth.missing_bytes,
-            unusable=_unusable(self.warmth),
-            places=tuple(map(self.view.labels.get, levels)),
-        )
-        object.__setattr__(self, "offer", offer)
-
-
-@dataclass(frozen=True, slots=True)
 class GroupFacts:
     """The snapshot. ``pods`` are the group's living pods, ``roles`` the part of the group that each is one of;
     ``held`` the nodes of its earlier plan, in order. ``levels``: topology labels, widest first."""
 
     member: GroupMember
     pods: tuple[Pod, ...]
-    nodes: tuple[NodeFacts, ...]
+    nodes: Sight
     wanted: tuple[Wanted, ...] = ()
     problem: Problem | None = None
     held: tuple[str, ...] = ()
@@ -99,7 +74,7 @@ def decide(facts: GroupFacts, *, now: datetime) -> Decision:
             return _force(facts, ours_only, f"held for long enough; {facts.problem.message}")
         kept = Plan(nodes=facts.held)
         return Decision(facts.problem.reason, facts.problem.message, plan=kept)
-    chosen = plan(_demand(facts), candidates(facts.nodes, held=facts.held))
+    chosen = _plan(facts)
     if not chosen.fits:
         return _nothing_fits(facts, chosen, ours_only, expired=expired)
     warm = _warm_nodes(facts, chosen)
@@ -115,14 +90,14 @@ def decide(facts: GroupFacts, *, now: datetime) -> Decision:
 
 def suffices(facts: GroupFacts) -> bool:
     """Whether a plan can be made of the nodes of ``facts`` alone."""
-    return plan(_demand(facts), candidates(facts.nodes, held=facts.held)).fits
+    return _plan(facts).fits
 
 
 def adopt(facts: GroupFacts) -> Plan:
     """The plan that NodeCaches still hold for the group, with what its pods take on each node: after a restart,
     every group's plan is known before any group is planned anew."""
-    held = tuple(c for c in _lenient(facts) if c.held)
-    chosen = plan(_demand(facts), held)
+    held = Planner(facts.candidate(held=True) for facts in facts.nodes.some(facts.held))
+    chosen = held.plan(_demand(facts), lenient=True)
     return chosen if chosen.fits else Plan(nodes=facts.held)
 
 
@@ -141,28 +116,9 @@ def _demand(facts: GroupFacts) -> Demand:
     )
 
 
-def candidates(nodes: Iterable[NodeFacts], *, held: Iterable[str]) -> list[Candidate]:
-    kept = frozenset(held)
-    if not kept:
-        return [n.offer for n in nodes]
-    return [replace(n.offer, held=True) if n.view.name in kept else n.offer for n in nodes]
-
-
-def _lenient(facts: GroupFacts) -> list[Candidate]:
-    """All nodes; those that cannot be warmed now, or have pods still going, behind all others."""
-    return [
-        replace(c, unusable=None, free=add((c.free, n.leaving)), discouraged=True) if c.unusable or n.leaving else c
-        for c, n in zip(candidates(facts.nodes, held=facts.held), facts.nodes, strict=True)
-    ]
-
-
-def _unusable(warmth: Warmth) -> tuple[str, str] | None:
-    if not warmth.has_agent:
-        return "NoAgent", "no Warmset agent reports from the node"
-    failure = warmth.failure
-    if failure is not None and failure.reason in NODE_FAILURES:
-        return failure.reason, failure.message or "the node cannot take the model"
-    return None
+def _plan(facts: GroupFacts, *, lenient: bool = False) -> Plan:
+    own = (node.candidate(held=True) for node in facts.nodes.some(facts.held))
+    return facts.nodes.planner.plan(_demand(facts), instead=own, lenient=lenient)
 
 
 def _nothing_fits(
@@ -173,8 +129,7 @@ def _nothing_fits(
     The second heals by itself (every rollout in a full cluster passes through it), so the group keeps nodes for
     then, and those that can be warmed are.
     """
-    waits = any(n.offer.unusable or n.leaving for n in facts.nodes)
-    anyhow = plan(_demand(facts), _lenient(facts)) if waits else chosen
+    anyhow = _plan(facts, lenient=True)
     why = summary(chosen.rejections)
     if not anyhow.fits:
         message = f"no nodes can run all {facts.member.size} pods now, so they go to the scheduler as they are: {why}"
@@ -195,7 +150,7 @@ def _after_release(facts: GroupFacts, gated: tuple[Pod, ...]) -> Decision:
     kept = Plan(nodes=tuple(sorted(bound))) if complete else adopt(facts)
     late = tuple(key(pod) for pod in gated if len(gates(pod)) == 1)
     concerned = {*kept.all_nodes, *bound}
-    nodes = [facts_of.warmth for facts_of in facts.nodes if facts_of.view.name in concerned]
+    nodes = [node.warmth for node in facts.nodes.some(concerned)]
     warm = tuple(sorted(n.node for n in agreeing(nodes, facts.wanted))) if facts.wanted else ()
     terms = Terms(hostnames=_hostnames(facts, warm), domain=_domain(facts, _domain_of_bound(facts)))
     message = f"{len(bound)} of {facts.member.size} pods are on nodes"
@@ -204,18 +159,17 @@ def _after_release(facts: GroupFacts, gated: tuple[Pod, ...]) -> Decision:
 
 def _warm_nodes(facts: GroupFacts, chosen: Plan) -> tuple[str, ...] | None:
     """The planned nodes that are warm, when they alone can take the group's pods."""
-    planned = frozenset(chosen.all_nodes)
-    warm = frozenset(w.node for w in agreeing([n.warmth for n in facts.nodes if n.view.name in planned], facts.wanted))
-    if warm.issuperset(chosen.nodes):
-        return tuple(sorted(warm))
-    demand = _demand(facts)
-    if not warm or not plan(demand, [c for c in candidates(facts.nodes, held=facts.held) if c.node.name in warm]).fits:
+    planned = [node.warmth for node in facts.nodes.some(chosen.all_nodes)]
+    warm = sorted(w.node for w in agreeing(planned, facts.wanted))
+    if set(warm).issuperset(chosen.nodes):
+        return tuple(warm)
+    if not warm or not plan(_demand(facts), (node.candidate() for node in facts.nodes.some(warm))).fits:
         return None
-    return tuple(sorted(warm))
+    return tuple(warm)
 
 
 def _hostnames(facts: GroupFacts, names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(sorted(n.view.hostname for n in facts.nodes if n.view.name in names))
+    return tuple(sorted(n.view.hostname for n in facts.nodes.some(names)))
 
 
 def _domain(facts: GroupFacts, value: str) -> tuple[str, str] | None:
@@ -230,16 +184,15 @@ def _domain_of_bound(facts: GroupFacts) -> str:
     """The domain in which a member already runs, the leader's before others'."""
     if not facts.member.topology_key:
         return ""
-    labels = {n.view.name: n.view.labels for n in facts.nodes}
     bound = sorted(
         (pod for pod in facts.pods if node(pod)), key=lambda pod: (facts.member.name != key(pod)[1], key(pod))
     )
-    return next((labels[node(p)].get(facts.member.topology_key, "") for p in bound if node(p) in labels), "")
+    nodes = (facts.nodes.get(node(pod)) for pod in bound)
+    return next((n.view.labels.get(facts.member.topology_key, "") for n in nodes if n is not None), "")
 
 
 def _progress(facts: GroupFacts, chosen: Plan) -> str:
-    names = frozenset(chosen.all_nodes)
-    planned = sorted((n.warmth for n in facts.nodes if n.view.name in names), key=lambda w: w.node)
+    planned = [node.warmth for node in facts.nodes.some(chosen.all_nodes)]
     ready = sum(w.ready for w in planned)
     failures = [f"{w.node}: {w.failure.reason}" for w in planned if w.failure is not None]
     return "; ".join([f"{ready} of {len(planned)} planned nodes are warm", *failures[:3]])

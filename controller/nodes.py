@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,10 @@ class NodeView:
     ready: bool = True
     schedulable: bool = True
     allocatable: Resources = field(default_factory=dict)
+    alike: str = field(init=False, repr=False, compare=False)  # the same for nodes that differ in name, labels and room
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "alike", sys.intern(f"{self.ready:d}{self.schedulable:d}{self.taints}"))
 
     @property
     def hostname(self) -> str:

@@ -1,32 +1,29 @@
 """What every node offers to groups, kept from one look to the next, so that a look costs what has changed.
 
-Thousands of nodes are alike in each of thousands of looks. Here the nodes lie in the order in which a planner wants
-them, one list for each set of models that some group asks for, and only nodes that World or GroupBook has noted
-since are worked out anew.
+Thousands of nodes are alike in each of thousands of looks. For each set of models that some group asks for there is a
+planner, and it is told only of nodes that World or GroupBook has noted since.
 """
 
 from __future__ import annotations
 
-from bisect import insort
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from operator import attrgetter
+from functools import partial
 
 from controller.book import GroupBook
-from controller.decide import NodeFacts
+from controller.plan import Planner
 from controller.quantities import subtract
+from controller.sight import NodeFacts, Sight, sight_of
 from controller.warmth import Wanted, warmth
 from controller.world import World
 
-MOST_LISTS = 32  # of the sets of models asked for last; 5,000 nodes take about 5 MiB in each
-
-_ORDER = attrgetter("offer.order")
+MOST_PLANNERS = 16  # for the sets of models asked for last; with 5,000 nodes each takes 2 MiB, and what it remembers
 
 
 @dataclass(slots=True)
-class _List:
-    nodes: list[NodeFacts]
+class _Kept:
+    planner: Planner
     seen: tuple[int, int]  # how far the journals of world and book were read
 
 
@@ -37,36 +34,33 @@ class Offers:
         self.levels = levels
         self.world = world
         self.book = book
-        self._lists: OrderedDict[tuple[Wanted, ...], _List] = OrderedDict()
+        self._kept: OrderedDict[tuple[Wanted, ...], _Kept] = OrderedDict()
 
-    def all(self, group: str, wanted: tuple[Wanted, ...]) -> tuple[NodeFacts, ...]:
+    def all(self, group: str, wanted: tuple[Wanted, ...]) -> Sight:
         """Every node as the group sees it: what its own plan takes is free for it."""
-        shared = self._current(wanted)
-        own = {facts.view.name: facts for facts in self.some(group, wanted, self.book.plan(group).all_nodes)}
-        return tuple([own.get(facts.view.name, facts) for facts in shared]) if own else tuple(shared)
+        return Sight(self.world.nodes.keys(), partial(self._look, wanted=wanted, group=group), self._planner(wanted))
 
-    def some(self, group: str, wanted: tuple[Wanted, ...], names: Iterable[str]) -> tuple[NodeFacts, ...]:
+    def some(self, group: str, wanted: tuple[Wanted, ...], names: Iterable[str]) -> Sight:
         """These nodes as the group sees them, as far as they exist."""
-        return tuple(self._look(name, wanted, group) for name in sorted(names) if name in self.world.nodes)
+        return sight_of(self._look(name, wanted=wanted, group=group) for name in names if name in self.world.nodes)
 
-    def _current(self, wanted: tuple[Wanted, ...]) -> list[NodeFacts]:
+    def _planner(self, wanted: tuple[Wanted, ...]) -> Planner:
+        """It counts the plans of all groups."""
+        look = partial(self._look, wanted=wanted, group="")
         now = len(self.world.journal), len(self.book.journal)
-        known = self._lists.get(wanted)
+        known = self._kept.get(wanted)
         if known is None:
-            nodes = sorted((self._look(name, wanted, "") for name in self.world.nodes), key=_ORDER)
-            known = self._lists[wanted] = _List(nodes, now)
-            if len(self._lists) > MOST_LISTS:
-                self._lists.popitem(last=False)
+            known = self._kept[wanted] = _Kept(Planner(look(name).candidate() for name in self.world.nodes), now)
+            if len(self._kept) > MOST_PLANNERS:
+                self._kept.popitem(last=False)
         elif known.seen != now:
             changed = {*self.world.journal.since(known.seen[0]), *self.book.journal.since(known.seen[1])}
-            known.nodes = [facts for facts in known.nodes if facts.view.name not in changed]
-            for facts in self.some("", wanted, changed):
-                insort(known.nodes, facts, key=_ORDER)
+            known.planner.update({n: look(n).candidate() if n in self.world.nodes else None for n in changed})
             known.seen = now
-        self._lists.move_to_end(wanted)
-        return known.nodes
+        self._kept.move_to_end(wanted)
+        return known.planner
 
-    def _look(self, name: str, wanted: tuple[Wanted, ...], group: str) -> NodeFacts:
+    def _look(self, name: str, *, wanted: tuple[Wanted, ...], group: str) -> NodeFacts:
         view = self.world.nodes[name]
         reserved = self.book.reserved(name, besides=group)
         free = self.world.free(view)
@@ -75,5 +69,4 @@ class Offers:
             free=subtract(free, reserved) if reserved else free,
             warmth=warmth(name, node=view, cache=self.world.caches.get(name), wanted=wanted),
             leaving=self.world.leaving(name),
-            levels=self.levels,
         )

@@ -7,64 +7,25 @@ of that label is chosen. Else a group is kept as near together as the cluster's 
 the narrowest level that holds it and its spare nodes, at last anywhere. Among domains goes the one with fewest
 discouraged nodes, then most held ones, then most spare ones, then the narrowest, then least bytes for its slowest
 node, then least bytes in all, then the tightest fit.
+
+A ``Planner`` remembers what it has worked out between one group and the next. It gives the plans that one made anew
+from its candidates would give.
 """
 
 from __future__ import annotations
 
-import sys
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import islice
-from operator import attrgetter
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
-from controller.fitting import PodShape, Rejection
-from controller.nodes import NodeView
-from controller.packing import NodeClass, Packed, Packer, Problem, classify, kinds_of, likeness
-from controller.quantities import Resources
+from controller.candidates import Candidate, Demand
+from controller.domains import Domains
+from controller.fitting import Rejection
+from controller.packing import kinds_of
+from controller.quantities import Resources, add
 
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A node with what is free on it for this group, and what it lacks of the group's models (bytes).
-
-    ``held``: an earlier plan of this group has it. ``unusable``: reason and message why it may not be used whatever
-    its fit, such as no agent on it. ``discouraged``: used only after all others. ``places``: its labels of the demand's
-    ``levels``, in that order, where they were read beforehand for all: following 5,000 nodes to theirs takes long.
-    """
-
-    node: NodeView
-    free: Resources
-    missing_bytes: int = 0
-    held: bool = False
-    unusable: Problem | None = None
-    discouraged: bool = False
-    places: tuple[str | None, ...] = ()
-    alike: str = field(init=False, repr=False, compare=False)  # the same for nodes that differ in labels alone
-    order: tuple[bool, bool, int, str] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        node = self.node
-        alike = f"{node.ready:d}{node.schedulable:d}{node.taints}{sorted(self.free.items())}{self.unusable}"
-        object.__setattr__(self, "alike", sys.intern(alike))
-        object.__setattr__(self, "order", (self.discouraged, not self.held, self.missing_bytes, node.name))
-
-
-@dataclass(frozen=True, slots=True)
-class Demand:
-    """What a group asks: its pods still to be placed, spare nodes, and the domain it must stay within.
-
-    ``domain`` is fixed where a member already runs; ``taken_domains`` belong to other groups that asked for a
-    domain of their own. ``levels`` are labels by which the group should be kept together as far as that goes, widest
-    first; they do not count where it named its own ``topology_key``.
-    """
-
-    pods: tuple[PodShape, ...]
-    spare_nodes: int = 0
-    topology_key: str = ""
-    domain: str = ""
-    taken_domains: frozenset[str] = frozenset()
-    levels: tuple[str, ...] = ()
+MOST_DEMANDS = 4  # of different shape that are remembered; each takes 1.5 MiB with 5,000 nodes in three levels
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,130 +66,79 @@ class DomainRejection:
 
 def plan(demand: Demand, candidates: Iterable[Candidate]) -> Plan:
     """The nodes for ``demand``. Deterministic: equal snapshots give equal plans, whatever their order."""
-    survey = _survey(demand, candidates)
-    most_held = sum([candidate.held for candidate, _ in survey.usable])
-    best: tuple[_Cost, str, _Row, Packed] | None = None
-    for breadth, level in enumerate(_levels(demand)):
-        for domain, row in _domains(demand, level, survey.usable):
-            packed = survey.packer.pack(row)
-            if packed.left_over:
-                continue
-            cost = _cost(demand, row, packed, breadth=breadth, domain=domain)
-            if best is None or cost < best[0]:
-                best = cost, level, row, packed
-        if best is not None and best[0][:3] == (0, -most_held, 0):
-            break  # wider levels have nothing better
-    if best is None:
-        return Plan(reason="NoDomainFits", rejections=survey.rejections())
-    cost, level, row, packed = best
-    nodes = [row[position][0].node.name for position in packed.used]
-    return Plan(
-        nodes=tuple(nodes),
-        spares=tuple(c.node.name for c in _spares(demand, row, packed)),
-        domain=cost[-1],
-        level=level,
-        reserved=dict(zip(nodes, packed.requests, strict=True)),
-    )
+    return Planner(candidates).plan(demand)
 
 
-def explain(demand: Demand, candidates: Iterable[Candidate]) -> tuple[tuple[Rejection, ...], list[DomainRejection]]:
-    """Every node that cannot be used, and every domain that cannot hold the group, whether or not a plan was found."""
-    survey = _survey(demand, candidates)
-    domains = []
-    for level in _levels(demand):
-        for domain, row in _domains(demand, level, survey.usable):
-            left_over = survey.packer.pack(row).left_over
-            if left_over and level:
-                domains.append(DomainRejection(level, domain, len(row), left_over))
-    return survey.rejections(), sorted(domains, key=lambda d: (d.level, d.domain))
+class Planner:
+    """Plans one group after another over the same nodes."""
+
+    def __init__(self, candidates: Iterable[Candidate] = ()) -> None:
+        self._candidates = {candidate.node.name: candidate for candidate in candidates}
+        self._remembered: OrderedDict[tuple[bool, str], Domains] = OrderedDict()
+
+    @property
+    def candidates(self) -> Mapping[str, Candidate]:
+        return MappingProxyType(self._candidates)
+
+    def update(self, changed: Mapping[str, Candidate | None]) -> None:
+        """Nodes that look otherwise than before; None for one that is gone."""
+        for name, candidate in changed.items():
+            if candidate is None:
+                self._candidates.pop(name, None)
+            else:
+                self._candidates[name] = candidate
+            for (lenient, _), domains in self._remembered.items():
+                if candidate is None:
+                    domains.drop(name)
+                else:
+                    domains.put(_leniently(candidate) if lenient else candidate)
+
+    def plan(self, demand: Demand, *, instead: Iterable[Candidate] = (), lenient: bool = False) -> Plan:
+        """``instead``: nodes as this one group sees them. ``lenient``: nodes that cannot be used now, or have pods
+        still going, count as they will be then, and come behind all others."""
+        domains = self._domains(demand, lenient=lenient)
+        before = {c.node.name: domains.put(_leniently(c) if lenient else c) for c in instead}
+        try:
+            domain = domains.best(demand)
+            if domain is None:
+                rejections = tuple(Rejection(name, *problem) for name, problem in domains.problems(demand))
+                return Plan(reason="NoDomainFits", rejections=rejections)
+            nodes = [c.node.name for c in domain.nodes]
+            return Plan(
+                nodes=tuple(nodes),
+                spares=tuple(c.node.name for c in domain.spares(demand.spare_nodes)),
+                domain=domain.name,
+                level=domain.level,
+                reserved=dict(zip(nodes, domain.packed.requests, strict=True)),
+            )
+        finally:
+            for name, candidate in before.items():
+                domains.put(candidate) if candidate is not None else domains.drop(name)
+
+    def explain(self, demand: Demand) -> tuple[tuple[Rejection, ...], list[DomainRejection]]:
+        """Every node that cannot be used, and every domain that cannot hold the group, whether or not there is a
+        plan."""
+        domains = self._domains(demand, lenient=False)
+        nodes = tuple(Rejection(name, *problem) for name, problem in domains.problems(demand))
+        small = [DomainRejection(d.level, d.name, len(d.members), left) for d, left in domains.too_small(demand)]
+        return nodes, sorted(small, key=lambda d: (d.level, d.domain))
+
+    def _domains(self, demand: Demand, *, lenient: bool) -> Domains:
+        what = kinds_of(demand.pods), demand.spare_nodes, demand.topology_key, demand.levels
+        key = lenient, repr(what)
+        known = self._remembered.get(key)
+        if known is None:
+            candidates = self._candidates.values()
+            known = Domains(demand, map(_leniently, candidates) if lenient else candidates)
+            self._remembered[key] = known
+            if len(self._remembered) > MOST_DEMANDS:
+                self._remembered.popitem(last=False)
+        self._remembered.move_to_end(key)
+        return known
 
 
-_Row = list[tuple[Candidate, NodeClass]]
-_Cost = tuple[int, int, int, int, int, int, int, str]
-
-
-def _cost(demand: Demand, row: _Row, packed: Packed, *, breadth: int, domain: str) -> _Cost:
-    nodes = [row[position][0] for position in packed.used]
-    missing = [c.missing_bytes for c in nodes]
-    return (
-        sum([c.discouraged for c in nodes]),
-        -sum([c.held for c in nodes]),
-        max(0, demand.spare_nodes - len(row) + len(nodes)),
-        breadth,
-        max(missing, default=0),
-        sum(missing),
-        len(row),
-        domain,
-    )
-
-
-def _spares(demand: Demand, row: _Row, packed: Packed) -> list[Candidate]:
-    used = frozenset(packed.used)
-    unused = (candidate for position, (candidate, _) in enumerate(row) if position not in used)
-    return list(islice(unused, demand.spare_nodes))
-
-
-@dataclass(frozen=True, slots=True)
-class _Survey:
-    """All nodes in order of preference, each with its class; ``usable`` are those that could take some of the pods."""
-
-    packer: Packer
-    nodes: _Row
-    usable: _Row
-
-    def rejections(self) -> tuple[Rejection, ...]:
-        return tuple(Rejection(c.node.name, *known.problem) for c, known in self.nodes if known.problem is not None)
-
-
-def _survey(demand: Demand, candidates: Iterable[Candidate]) -> _Survey:
-    kinds = kinds_of(demand.pods)
-    ordered = sorted(candidates, key=attrgetter("order"))
-    # Thousands of nodes in each of thousands of plans: what is done for each is left to the interpreter's own loops.
-    names = list(map(likeness(kinds, also=demand.topology_key), ordered))
-    classes = {
-        name: classify(kinds, candidate.node, candidate.free, problem=candidate.unusable or _barred(demand, candidate))
-        for name, candidate in dict(zip(names, ordered, strict=True)).items()
-    }
-    nodes = list(zip(ordered, map(classes.__getitem__, names), strict=True))
-    usable = [member for member in nodes if member[1].problem is None]
-    if len(kinds) > 1:
-        for _, known in usable:
-            known.nodes += 1
-    return _Survey(Packer(kinds, tuple(classes.values())), nodes, usable)
-
-
-def _levels(demand: Demand) -> tuple[str, ...]:
-    """Labels to try, narrowest first; the last, empty one stands for the whole cluster."""
-    return (demand.topology_key,) if demand.topology_key else (*reversed(demand.levels), "")
-
-
-def _domains(demand: Demand, level: str, usable: _Row) -> Iterator[tuple[str, _Row]]:
-    """The domains of a level; nodes without its label are in none."""
-    if not level:
-        yield "", usable
-        return
-    domains: defaultdict[str | None, _Row] = defaultdict(list)
-    if usable and usable[0][0].places and not demand.topology_key:
-        at = demand.levels.index(level)
-        for member in usable:
-            domains[member[0].places[at]].append(member)
-    else:
-        for member in usable:
-            domains[member[0].node.labels.get(level)].append(member)
-    for domain, row in domains.items():
-        if domain is not None:
-            yield domain, row
-
-
-def _barred(demand: Demand, candidate: Candidate) -> Problem | None:
-    """Why the node is out for a group that asked for a domain, whatever its pods ask."""
-    if not demand.topology_key:
-        return None
-    domain = candidate.node.labels.get(demand.topology_key)
-    if domain is None:
-        return "NoTopologyLabel", f"the node has no label {demand.topology_key}"
-    if demand.domain and domain != demand.domain:
-        return "OtherDomain", f"the group runs in {demand.topology_key}={demand.domain}"
-    if domain in demand.taken_domains:
-        return "DomainTaken", f"{demand.topology_key}={domain} belongs to another group"
-    return None
+def _leniently(candidate: Candidate) -> Candidate:
+    if candidate.unusable is None and not candidate.leaving:
+        return candidate
+    free = add((candidate.free, candidate.leaving))
+    return replace(candidate, unusable=None, free=free, discouraged=True)

@@ -8,12 +8,11 @@ from typing import Any
 
 from api.resources import WarmSet
 from controller.book import GroupBook
-from controller.decide import candidates
 from controller.desires import groups_held
 from controller.fitting import Rejection, selector_matches
 from controller.offers import Offers
-from controller.plan import DomainRejection, Plan, explain
-from controller.warm_groups import demand, group_id, plan_group
+from controller.plan import DomainRejection, Plan
+from controller.warm_groups import demand, placed_groups, plan_groups
 from controller.warmth import Wanted, Warmth
 from controller.world import World
 
@@ -50,22 +49,16 @@ def preview(warm_set: WarmSet, world: World, wanted: tuple[Wanted, ...], *, leve
     offers = Offers(
         world, GroupBook(), levels=levels
     )  # such groups count no requests, so that other groups' plans do not matter
-    everything = {facts.view.name: facts for facts in offers.all("", wanted)}
+    everything = offers.all("", wanted)
     if placement.groups is None:
         selector = placement.node_selector or {}
         chosen = [facts for facts in everything.values() if selector_matches(selector, facts.view.labels)]
         names = tuple(facts.view.name for facts in chosen)
         return Preview((GroupPreview(Plan(nodes=names), tuple(facts.warmth for facts in chosen)),))
     held = _held(world)
-    plans: list[Plan] = []
-    ids = [group_id(warm_set, index) for index in range(placement.groups.count)]
-    known = {group: frozenset(held.get(group, ())) for group in ids}
-    for group in ids:
-        siblings = frozenset[str]().union(*(names for other, names in known.items() if other != group))
-        plan = plan_group(placement.groups, everything.values(), held=known[group], siblings=siblings, levels=levels)
-        known[group] = frozenset(plan.all_nodes)
-        plans.append(plan)
-    rejected, domains = explain(demand(placement.groups, levels=levels), candidates(everything.values(), held=()))
+    known = {group: held.get(group, ()) for group in placed_groups(warm_set)}
+    plans = plan_groups(placement.groups, everything, held=known, levels=levels).values()
+    rejected, domains = everything.planner.explain(demand(placement.groups, levels=levels))
     groups = (GroupPreview(plan, tuple(everything[name].warmth for name in plan.all_nodes)) for plan in plans)
     return Preview(tuple(groups), rejected, tuple(domains))
 

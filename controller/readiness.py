@@ -11,7 +11,6 @@ from controller import hold
 from controller.decide import Decision, GroupFacts
 from controller.durations import format_time
 from controller.pods import Pod, gates, is_gated, key, node
-from controller.warmth import by_node
 from kube.client import ApiError, Client
 from kube.resources import POD
 
@@ -50,8 +49,8 @@ def _verdict(pod: Pod, facts: GroupFacts, decision: Decision) -> tuple[str, str,
         others = ", ".join(name for name in gates(pod) if name != keys.GATE)
         return "False", hold.OTHER_GATES, f"also held by {others}"
     if node(pod):
-        here = by_node(n.warmth for n in facts.nodes).get(node(pod))
-        if here is not None and here.ready and facts.wanted:
+        here = facts.nodes.get(node(pod))
+        if here is not None and here.warmth.ready and facts.wanted:
             return "True", "Warm", "the pod's node holds its weights"
         return "False", "Landing", "the pod's node is pulling its weights; the mount waits"
     if key(pod) in decision.release or not is_gated(pod):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from api.resources import GroupPlacement, WarmSet
+from controller.candidates import Candidate, Demand
 from controller.cooling import is_cooled
-from controller.decide import NodeFacts, candidates
 from controller.fitting import PodShape
-from controller.plan import Demand, Plan, plan
+from controller.plan import Plan, Planner
+from controller.sight import Sight
 
 # A node each, whatever is free on it and however it is tainted: the pods to come are not known.
 _ANY_POD = PodShape(tolerations=({"operator": "Exists"},), one_per_node=True)
@@ -28,21 +30,25 @@ def placed_groups(warm_set: WarmSet | None) -> list[str]:
     return [group_id(warm_set, index) for index in range(warm_set.spec.placement.groups.count)]
 
 
-def plan_group(
-    placement: GroupPlacement,
-    nodes: Iterable[NodeFacts],
-    *,
-    held: Iterable[str],
-    siblings: frozenset[str],
-    levels: tuple[str, ...] = (),
-) -> Plan:
-    """``siblings``: nodes of the same WarmSet's other groups; two groups on one node would warm it once."""
-    found = candidates(nodes, held=held)
-    taken = [
-        replace(c, unusable=("InOtherGroup", "another group of this WarmSet has it")) if c.node.name in siblings else c
-        for c in found
-    ]
-    return plan(demand(placement, levels=levels), taken)
+def plan_groups(
+    placement: GroupPlacement, nodes: Sight, *, held: Mapping[str, Sequence[str]], levels: tuple[str, ...] = ()
+) -> dict[str, Plan]:
+    """A plan for each group of ``held``, which has the nodes of their earlier plans. No two groups share a node: on
+    one node they would be warm once."""
+    known = nodes.planner.candidates
+    ours = Planner(known.values())
+    holders = Counter(name for names in held.values() for name in names if name in known)
+    ours.update({name: _taken(known[name]) for name in holders})
+    wish, plans = demand(placement, levels=levels), {}
+    for group, names in held.items():
+        own = [replace(known[name], held=True) for name in names if holders[name] == 1]
+        plans[group] = chosen = ours.plan(wish, instead=own)
+        holders.update(chosen.all_nodes)
+        holders.subtract(name for name in names if name in known)
+        ours.update(
+            {n: _taken(known[n]) if holders[n] else known[n] for n in {*chosen.all_nodes, *names} & known.keys()}
+        )
+    return plans
 
 
 def demand(placement: GroupPlacement, *, levels: tuple[str, ...]) -> Demand:
@@ -52,3 +58,7 @@ def demand(placement: GroupPlacement, *, levels: tuple[str, ...]) -> Demand:
         topology_key=placement.topology_key,
         levels=levels,
     )
+
+
+def _taken(candidate: Candidate) -> Candidate:
+    return replace(candidate, unusable=("InOtherGroup", "another group of this WarmSet has it"))

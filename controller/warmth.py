@@ -7,7 +7,7 @@ reused, and a new node under an old name holds nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -80,14 +80,17 @@ def has_agent(cache: NodeCache | None, node: NodeView | None) -> bool:
 
 def warmth(node_name: str, *, node: NodeView | None, cache: NodeCache | None, wanted: Sequence[Wanted]) -> Warmth:
     known = has_agent(cache, node)
-    said = cache.status.models if known and cache is not None else []
+    total = sum([w.bytes for w in wanted])
+    said = cache.status.models if known and cache is not None else ()
+    if not said:  # most nodes hold nothing, and every group asks about all
+        return Warmth(node_name, known, states=(None,) * len(wanted), bytes_total=total, bytes_done=0)
     states = tuple(next((s for s in said if s.model == w.hash and s.revision == w.revision), None) for w in wanted)
     return Warmth(
         node=node_name,
         has_agent=known,
         states=states,
-        bytes_total=sum(w.bytes for w in wanted),
-        bytes_done=sum(_done(s, w) for s, w in zip(states, wanted, strict=True)),
+        bytes_total=total,
+        bytes_done=sum([_done(s, w) for s, w in zip(states, wanted, strict=True)]),
     )
 
 
@@ -102,10 +105,6 @@ def agreeing(nodes: Iterable[Warmth], wanted: Sequence[Wanted]) -> list[Warmth]:
         return []
     most = min(counts, key=lambda trees: (-counts[trees], trees))
     return [node for node in ready if node.trees == most]
-
-
-def by_node(nodes: Iterable[Warmth]) -> Mapping[str, Warmth]:
-    return {node.node: node for node in nodes}
 
 
 def _done(state: NodeModelStatus | None, wanted: Wanted) -> int:

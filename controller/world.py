@@ -56,7 +56,8 @@ class World:
         """What the node can still take beside the pods that run on it."""
         known = self._free.get(view.name)
         if known is None:
-            known = self._free[view.name] = subtract(view.allocatable, self.used(view.name))
+            used = self.used(view.name)
+            known = self._free[view.name] = subtract(view.allocatable, used) if used else view.allocatable
         return known
 
     def pods_on(self, node_name: str) -> Iterable[Pod]:

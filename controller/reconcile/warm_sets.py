@@ -18,7 +18,7 @@ from controller.made import warm_set_name
 from controller.reconcile.context import Context, Work
 from controller.resources import WARM_SET
 from controller.status import GroupReport, status
-from controller.warm_groups import group_id, plan_group
+from controller.warm_groups import placed_groups, plan_groups
 from controller.warmth import Wanted, Warmth, warmth
 
 log = structlog.get_logger()
@@ -63,16 +63,13 @@ def _groups(context: Context, warm_set: WarmSet, wanted: tuple[Wanted, ...]) -> 
     placement = warm_set.spec.placement.groups
     assert placement is not None  # noqa: S101 (asked by the caller)
     reports = []
-    ids = [group_id(warm_set, index) for index in range(placement.count)]
-    for index, group in enumerate(ids):
-        siblings = frozenset(name for other in ids if other != group for name in context.book.plan(other).all_nodes)
-        nodes = context.offers.all(group, wanted)
-        held = context.book.plan(group).all_nodes
-        chosen = plan_group(placement, nodes, held=held, siblings=siblings, levels=context.offers.levels)
+    nodes = context.offers.all("", wanted)  # such groups take no room, so all see the same
+    held = {group: context.book.plan(group).all_nodes for group in placed_groups(warm_set)}
+    plans = plan_groups(placement, nodes, held=held, levels=context.offers.levels)
+    for index, (group, chosen) in enumerate(plans.items()):
         for name in context.book.set_plan(group, chosen):
             context.node(name)
-        names = frozenset(chosen.all_nodes)
-        planned = tuple(n.warmth for n in nodes if n.view.name in names)
+        planned = tuple(node.warmth for node in nodes.some(chosen.all_nodes))
         problem = None if chosen.fits else Problem(chosen.reason, summary(chosen.rejections))
         reports.append(GroupReport(f"{warm_set.metadata.name}-{index}", chosen.domain, planned, problem))
     return reports

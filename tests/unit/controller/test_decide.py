@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from api import keys
 from api.resources import NodeModelStatus
-from controller.decide import GroupFacts, NodeFacts, Problem, adopt, decide, suffices
+from controller.decide import GroupFacts, Problem, adopt, decide, suffices
 from controller.groups import GroupMember
 from controller.nodes import NodeView
+from controller.sight import NodeFacts, sight_of
 from controller.warmth import Wanted, Warmth
 
 GPU = "nvidia.com/gpu"
@@ -55,7 +56,7 @@ def node(
 
 def group(*pods: dict[str, Any], nodes: tuple[NodeFacts, ...], size: int = 2, **changes: Any) -> GroupFacts:
     member = GroupMember(system="lws", namespace="team", key="k", name="a", size=size)
-    return replace(GroupFacts(member=member, pods=pods, nodes=nodes, wanted=(MODEL,)), **changes)
+    return replace(GroupFacts(member=member, pods=pods, nodes=sight_of(nodes), wanted=(MODEL,)), **changes)
 
 
 TWO = (pod("a"), pod("a-1"))
@@ -204,7 +205,7 @@ def test_looking_at_the_held_nodes_alone_decides_the_same_where_they_suffice(
     nodes = tuple(node(f"n{i}", state, gpus=gpus) for i, (state, gpus, _) in enumerate(drawn))
     held = tuple(f"n{i}" for i, (_, _, kept) in enumerate(drawn) if kept)
     whole = group(TWO[0], nodes=nodes, size=size, held=held)
-    part = replace(whole, nodes=tuple(n for n in nodes if n.view.name in held))
+    part = replace(whole, nodes=sight_of(n for n in nodes if n.view.name in held))
     if suffices(part):
         one, other = decide(part, now=NOW), decide(whole, now=NOW)
         assert (one.plan.nodes, one.release, one.terms) == (other.plan.nodes, other.release, other.terms)

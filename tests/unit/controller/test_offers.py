@@ -61,7 +61,9 @@ def test_offers_follow_every_change_of_nodes_caches_pods_and_plans(changes: list
             pods[name] = new
         else:
             for group in ("group-a", "another"):
-                assert kept.all(group, (MODEL,)) == Offers(world, book).all(group, (MODEL,))
+                seen, anew = kept.all(group, (MODEL,)), Offers(world, book).all(group, (MODEL,))
+                assert dict(seen) == dict(anew)
+                assert dict(seen.planner.candidates) == dict(anew.planner.candidates)
 
 
 def test_a_group_finds_free_what_its_own_plan_takes() -> None:
@@ -69,8 +71,8 @@ def test_a_group_finds_free_what_its_own_plan_takes() -> None:
     world.on_node(("", "a"), node("a", gpus=8))
     book.set_plan("mine", Plan(nodes=("a",), reserved={"a": {"gpu": 8}}))
     offers = Offers(world, book)
-    assert [facts.free["gpu"] for facts in offers.all("mine", (MODEL,))] == [8]
-    assert [facts.free["gpu"] for facts in offers.all("another", (MODEL,))] == [0]
+    assert [facts.free["gpu"] for facts in offers.all("mine", (MODEL,)).values()] == [8]
+    assert [facts.free["gpu"] for facts in offers.all("another", (MODEL,)).values()] == [0]
 
 
 def test_a_node_s_heartbeat_is_no_change() -> None:

@@ -9,9 +9,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controller.candidates import Candidate, Demand
 from controller.fitting import PodShape
 from controller.nodes import NodeView
-from controller.plan import Candidate, Demand, explain, plan
+from controller.plan import Planner, plan
 
 GPU = "nvidia.com/gpu"
 POD = PodShape(requests={GPU: 8, "pods": 1})
@@ -52,7 +53,7 @@ def test_a_held_node_that_is_no_longer_fit_is_replaced() -> None:
     ]
     chosen = plan(Demand(pods=(POD, POD)), nodes)
     assert chosen.nodes == ("a", "c")
-    rejections, _ = explain(Demand(pods=(POD, POD)), nodes)
+    rejections, _ = Planner(nodes).explain(Demand(pods=(POD, POD)))
     assert [(r.node, r.reason) for r in rejections] == [("b", "NodeNotReady")]
 
 

@@ -8,9 +8,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controller.candidates import Candidate, Demand
 from controller.fitting import PodShape, misfit, shortage
 from controller.nodes import NodeView
-from controller.plan import Candidate, Demand, Plan, explain, plan
+from controller.plan import Plan, Planner, plan
 
 GPU = "nvidia.com/gpu"
 POD = PodShape(requests={GPU: 8, "pods": 1})
@@ -78,7 +79,7 @@ def test_one_lost_node_is_replaced_and_the_others_are_kept() -> None:
 
 def test_a_domain_that_cannot_hold_the_group_says_how_many_pods_are_left_over() -> None:
     nodes = [candidate("a"), candidate("b", rack="r2"), candidate("c", rack="r2", gpus=4)]
-    rejected, domains = explain(demand(2), nodes)
+    rejected, domains = Planner(nodes).explain(demand(2))
     assert [(r.node, r.reason) for r in rejected] == [("c", "InsufficientResources")]
     assert [(d.level, d.domain, d.usable_nodes, d.left_over) for d in domains] == [
         ("rack", "r1", 1, 1),
@@ -112,11 +113,15 @@ SHAPES = st.builds(
     st.booleans(),
 )
 DEMANDS = st.builds(
-    lambda pods, spare, key, levels: Demand(pods=tuple(pods), spare_nodes=spare, topology_key=key, levels=levels),
+    lambda pods, spare, key, levels, domain, taken: Demand(
+        pods=tuple(pods), spare_nodes=spare, topology_key=key, levels=levels, domain=domain, taken_domains=taken
+    ),
     st.lists(SHAPES, min_size=1, max_size=5),
     st.integers(0, 2),
     st.sampled_from(["", "rack"]),
     st.sampled_from([(), ("zone",), LEVELS]),
+    st.sampled_from(["", "", "r1"]),  # these count where there is a key
+    st.sampled_from([frozenset(), frozenset({"r2"}), frozenset({"r1", "r3"})]),
 )
 
 
@@ -124,9 +129,35 @@ DEMANDS = st.builds(
 @given(DEMANDS, clusters())
 def test_a_plan_is_the_one_found_by_looking_at_every_node_for_every_pod(wish: Demand, nodes: list[Candidate]) -> None:
     chosen = plan(wish, nodes)
-    read = [replace(c, places=tuple(map(c.node.labels.get, wish.levels))) for c in nodes]
-    assert plan(wish, read) == chosen
     assert (chosen.nodes, chosen.spares, chosen.level, chosen.domain) == _plainly(wish, nodes)
+
+
+def test_a_planner_gives_a_group_its_own_nodes_and_the_next_group_never_sees_them_so() -> None:
+    full = [candidate("a", gpus=0), candidate("b", rack="r2", gpus=0)]
+    planner = Planner(full)
+    mine = candidate("a", held=True)
+    assert planner.plan(demand(1), instead=[mine]).nodes == ("a",)
+    assert not planner.plan(demand(1)).fits
+
+
+CHANGES = st.lists(st.tuples(clusters(), clusters(), DEMANDS, st.booleans()), max_size=4)
+
+
+@settings(max_examples=300)
+@given(clusters(), CHANGES)
+def test_a_planner_that_follows_changes_plans_as_one_made_anew(
+    nodes: list[Candidate], changes: list[tuple[list[Candidate], list[Candidate], Demand, bool]]
+) -> None:
+    """Nodes come, go and change; groups look with nodes of their own, leniently or not."""
+    followed, known = Planner(nodes), {c.node.name: c for c in nodes}
+    for seen, own, wish, lenient in changes:
+        changed = dict.fromkeys(list(known)[::3]) | {c.node.name: c for c in seen[::2]}
+        known = {n: c for n, c in (known | changed).items() if c is not None}
+        followed.update(changed)
+        anew = Planner((known | {c.node.name: c for c in own}).values())
+        assert followed.plan(wish, instead=own, lenient=lenient) == anew.plan(wish, lenient=lenient)
+        assert followed.plan(wish) == Planner(known.values()).plan(wish)
+        assert followed.explain(wish) == Planner(known.values()).explain(wish)
 
 
 @settings(max_examples=200)
@@ -145,6 +176,7 @@ def test_a_plan_overcommits_no_node_and_stays_in_its_domain(wish: Demand, nodes:
         assert {by_name[name].node.labels.get(chosen.level) for name in chosen.all_nodes} == {chosen.domain}
     assert not wish.topology_key or not chosen.fits or chosen.level == wish.topology_key
     assert not any(by_name[name].unusable for name in chosen.all_nodes)
+    assert not wish.topology_key or not chosen.fits or _open(wish, chosen.domain)
 
 
 @settings(max_examples=200)
@@ -171,7 +203,7 @@ def _plainly(wish: Demand, candidates: list[Candidate]) -> tuple[tuple[str, ...]
         c
         for c in sorted(candidates, key=lambda c: (c.discouraged, not c.held, c.missing_bytes, c.node.name))
         if c.unusable is None
-        and (not wish.topology_key or wish.topology_key in c.node.labels)
+        and (not wish.topology_key or _open(wish, c.node.labels.get(wish.topology_key)))
         and any(fits(pod, c) for pod in shapes)
     ]
     shapes.sort(key=lambda pod: (sum(fits(pod, c) for c in usable), -pod.requests[GPU]))
@@ -200,6 +232,10 @@ def _plainly(wish: Demand, candidates: list[Candidate]) -> tuple[tuple[str, ...]
         return none.nodes, none.spares, none.level, none.domain
     _, nodes, spare_names, level, domain = min(found)
     return nodes, spare_names, level, str(domain)
+
+
+def _open(wish: Demand, domain: str | None) -> bool:
+    return domain is not None and wish.domain in ("", domain) and domain not in wish.taken_domains
 
 
 def _first_fit(pods: list[PodShape], shapes: list[PodShape], members: list[Candidate]) -> list[Candidate] | None:

@@ -13,8 +13,9 @@ import pytest
 
 from api import keys
 from api.resources import NodeModelStatus
-from controller.decide import Decision, GroupFacts, NodeFacts, decide
+from controller.decide import Decision, GroupFacts, decide
 from controller.nodes import NodeView
+from controller.sight import NodeFacts, sight_of
 from controller.warmth import Wanted, Warmth
 from tests.support.workloads import Workloads, load
 
@@ -85,7 +86,9 @@ def look(workloads: Workloads, uid: str, pods: list[dict[str, Any]], where: tupl
     """The decision about the group of pod ``uid``, of which ``pods`` exist."""
     roles = {("team", p["metadata"]["name"]): workloads.member(p["metadata"]["uid"]).role for p in pods}
     member = workloads.member(uid)
-    return decide(GroupFacts(member=member, pods=tuple(pods), nodes=where, wanted=(MODEL,), roles=roles), now=NOW)
+    return decide(
+        GroupFacts(member=member, pods=tuple(pods), nodes=sight_of(where), wanted=(MODEL,), roles=roles), now=NOW
+    )
 
 
 def names(workloads: Workloads, uids: tuple[str, ...]) -> set[str]:
