@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from api.keys import MODEL
+from api.keys import GATE, MODEL
 from api.resources import API_VERSION
 from kube.client import ApiError, Client, Object
 from kube.resources import CONFIG_MAP, MUTATING_WEBHOOK, NODE, POD, SECRET
-from tests.integration.conftest import MODELS, NODE_CACHES
+from tests.integration.conftest import MODELS, NODE_CACHES, WARM_SETS
 from tests.support.chart import CHART, NAMESPACE, Manifest, helm, render, resource_of
 from tests.support.controlplane import ControlPlane
 from tests.support.installation import apply, ensure_namespace, eventually, remove, service_account_token
@@ -226,6 +226,25 @@ async def test_an_upgrade_keeps_what_the_controller_wrote(
     assert (await cluster.get(CONFIG_MAP, "warmset-ca", namespace=NAMESPACE))["data"] == {"ca.crt": "pem"}
 
 
+async def test_a_rollback_brings_the_old_settings_back_and_keeps_what_the_controller_wrote(
+    cluster: Client, control_plane: ControlPlane, release: Callable[..., str]
+) -> None:
+    trusted = base64.b64encode(control_plane.ca.read_bytes()).decode()
+    bundle = [{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": trusted}]
+    release("upgrade", str(CHART), "--set=webhook.timeoutSeconds=3,networkPolicy.enabled=false,node.limits.workers=8")
+    await cluster.patch(MUTATING_WEBHOOK, "warmset-pods", bundle, kind="json")
+    await cluster.patch(CONFIG_MAP, "warmset-ca", {"data": {"ca.crt": "pem"}}, namespace=NAMESPACE)
+    release("rollback", "1")
+    webhook = (await cluster.get(MUTATING_WEBHOOK, "warmset-pods"))["webhooks"][0]
+    assert (webhook["timeoutSeconds"], webhook["clientConfig"]["caBundle"]) == (2, trusted)
+    assert (await cluster.get(CONFIG_MAP, "warmset-ca", namespace=NAMESPACE))["data"] == {"ca.crt": "pem"}
+    for manifest in render():
+        meta = manifest["metadata"]
+        there = await cluster.get(resource_of(manifest), meta["name"], namespace=meta.get("namespace"))
+        if manifest["kind"] == "ConfigMap" and "data" in manifest:
+            assert there["data"] == manifest["data"], meta["name"]
+
+
 async def test_the_notes_name_the_next_steps(release: Callable[..., str]) -> None:
     assert "--serviceaccount=warmset-system:warmset-controller" in release("status")
 
@@ -240,6 +259,34 @@ async def test_uninstalling_leaves_the_resources_of_users_and_nothing_else(
     for manifest in render():
         left = await cluster.list(resource_of(manifest), label_selector="app.kubernetes.io/name=warmset")
         assert not left, manifest["kind"]
+
+
+async def test_after_an_uninstall_nothing_waits_for_anybody_to_be_deleted(
+    cluster: Client, release: Callable[..., str]
+) -> None:
+    """No finalizer, and no webhook that is asked and gone: objects, annotated pods and namespaces go at once."""
+    await ensure_namespace(cluster, "left")
+    source = {"source": "s3://a/b"}
+    model = {"apiVersion": API_VERSION, "kind": "Model", "metadata": {"name": "llama"}, "spec": source}
+    await cluster.create(MODELS, model, namespace="left")
+    placement = {"nodeSelector": {"gpu": "a"}}
+    warm_set = {
+        "apiVersion": API_VERSION,
+        "kind": "WarmSet",
+        "metadata": {"name": "llama"},
+        "spec": {"models": ["llama"], "placement": placement},
+    }
+    await cluster.create(WARM_SETS, warm_set, namespace="left")
+    node_cache = {"apiVersion": API_VERSION, "kind": "NodeCache", "metadata": {"name": "node-1"}, "spec": {}}
+    await cluster.create(NODE_CACHES, node_cache)
+    release("uninstall")
+    gated = pod("gated", annotations={MODEL: "llama"}, schedulingGates=[{"name": GATE}])
+    assert await creates(cluster, gated, namespace="left")
+    await cluster.delete(MODELS, "llama", namespace="left")
+    await cluster.delete(WARM_SETS, "llama", namespace="left")
+    await cluster.delete(NODE_CACHES, "node-1")
+    for resource in (MODELS, WARM_SETS, NODE_CACHES, POD):
+        assert await cluster.list(resource, **({} if resource is NODE_CACHES else {"namespace": "left"})) == []
 
 
 @pytest.mark.parametrize(

@@ -205,3 +205,56 @@ def test_two_controllers_that_avoid_each_other(manifests: list[Manifest]) -> Non
     spread = {c["topologyKey"] for c in spec["template"]["spec"]["topologySpreadConstraints"]}
     assert spread == {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}
     assert pick(manifests, "PodDisruptionBudget", "warmset-controller")["spec"]["maxUnavailable"] == 1
+
+
+def test_agents_and_controllers_are_reached_only_by_those_who_must(manifests: list[Manifest]) -> None:
+    def ports(name: str) -> list[list[str]]:
+        rules = pick(manifests, "NetworkPolicy", name)["spec"]["ingress"]
+        return [[port["port"] for port in rule.get("ports", [])] for rule in rules]
+
+    assert ports("warmset-controller") == [["https"], ["health"]]
+    assert ports("warmset-node") == [[], ["health"]]
+    among_agents = pick(manifests, "NetworkPolicy", "warmset-node")["spec"]["ingress"][0]["from"]
+    agents = pick(manifests, "DaemonSet", "warmset-node")["spec"]["selector"]
+    assert among_agents == [{"podSelector": agents}]
+
+
+def test_every_policy_covers_pods_that_exist_and_limits_only_who_comes_in(manifests: list[Manifest]) -> None:
+    labels = [m["spec"]["template"]["metadata"]["labels"] for m in manifests if "template" in m.get("spec", {})]
+    policies = [m["spec"] for m in manifests if m["kind"] == "NetworkPolicy"]
+    for policy in policies:
+        selected = policy["podSelector"]["matchLabels"].items()
+        assert sum(selected <= of_pod.items() for of_pod in labels) == 1
+        assert policy["policyTypes"] == ["Ingress"]
+    assert len(policies) == len(labels)
+
+
+def test_metrics_may_be_kept_to_one_namespace() -> None:
+    monitoring = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+    manifests = render(f"networkPolicy.metricsFrom={json.dumps(monitoring)}")
+    for name in ("warmset-node", "warmset-controller"):
+        assert pick(manifests, "NetworkPolicy", name)["spec"]["ingress"][-1]["from"] == monitoring
+
+
+def test_nobody_cannot_be_written_as_an_empty_list_which_would_mean_everybody() -> None:
+    with pytest.raises(AssertionError, match="metricsFrom"):
+        render("networkPolicy.metricsFrom=[]")
+
+
+def test_monitoring_adds_its_objects_and_reaches_every_pod_with_metrics() -> None:
+    plain = render()
+    manifests = render(
+        "monitoring.serviceMonitor.enabled=true",
+        'monitoring.serviceMonitor.labels={"release":"a"}',
+        "monitoring.dashboard.enabled=true",
+    )
+    assert len(manifests) == len(plain) + 3
+    monitor, service = pick(manifests, "ServiceMonitor", "warmset"), pick(manifests, "Service", "warmset-metrics")
+    assert monitor["metadata"]["labels"]["release"] == "a"
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert [e["port"] for e in monitor["spec"]["endpoints"]] == [p["name"] for p in service["spec"]["ports"]]
+    for name, spec in pod_specs(manifests):
+        names = {port["name"] for c in spec["containers"] for port in c.get("ports", [])}
+        assert service["spec"]["ports"][0]["targetPort"] in names, name
+    dashboard = pick(manifests, "ConfigMap", "warmset-dashboard")["data"]["warmset.json"]
+    assert json.loads(dashboard) == json.loads((CHART / "dashboards" / "warmset.json").read_text())
