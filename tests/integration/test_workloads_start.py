@@ -98,7 +98,7 @@ async def test_each_stage_starts_though_the_next_does_not_exist(cluster: Client,
     async with OwnerControllers(cluster, load(order.file), namespace=TEAM) as owners:
         for stage in order.stages:
             await owners.make_pods(stage, after=before, late=order.late if before else None)
-            await owners.released(stage, within_s=8)
+            await owners.released(stage, within_s=20)
             await owners.run(stage)
             before = stage
 
@@ -127,7 +127,7 @@ async def test_the_declared_size_is_warmed_before_the_rest_exists(
 
     async with OwnerControllers(cluster, load(file), namespace=TEAM) as owners:
         await owners.make_pods(stage)
-        await eventually(told, what=f"{warm} nodes planned", within_s=8)
+        await eventually(told, what=f"{warm} nodes planned", within_s=20)
 
 
 async def _planned(cluster: Client, node: str) -> bool:
@@ -174,7 +174,7 @@ async def test_a_stateful_set_that_was_scaled_down_gives_its_other_nodes_back(
         async def for_none() -> bool:
             return await kept_free() == 0
 
-        await eventually(for_one, what="a node kept for the pod that is still to come", within_s=8)
+        await eventually(for_one, what="a node kept for the pod that is still to come", within_s=20)
         await cluster.patch(lws.STATEFUL_SETS, "gang", {"spec": {"replicas": 1}}, namespace=TEAM)
         await cluster.delete(POD, "gang-2", namespace=TEAM, grace_s=0)
-        await eventually(for_none, what="no node kept", within_s=8)
+        await eventually(for_none, what="no node kept", within_s=20)
