@@ -77,12 +77,12 @@ def fetch(
     unpacked = {key_of("unpacked", str(archive.digest)): archive.size for archive in artifact.archives}
     with store.claim({**artifact.blobs, **unpacked}) as give_up:
         try:
-            if exchanges is not None and origin.layout == "plain" and not todo.unproven:
+            if exchanges is not None:
                 shared = fetch_together(
-                    artifact,
-                    missing=frozenset(file.digest for file in todo.missing),
+                    resolved,
+                    present=frozenset(file.digest for file in todo.reused),
+                    origin=origin,
                     exchanges=exchanges,
-                    place=place,
                     store=store,
                     intake=intake,
                     open_session=lambda: resolved.open_session(artifact),
@@ -92,8 +92,9 @@ def fetch(
                     on_progress=on_progress,
                 )
                 wanted = [file for file in wanted if file.digest not in shared]
+                proofs = [proof for proof in proofs if proof.digest not in shared]
             transfer(
-                [*proofs, *plan(wanted)],
+                [*proofs, *plan(wanted, workers=workers)],
                 store=intake,
                 open_session=lambda: resolved.open_session(artifact),
                 settings=Settings(workers=workers, limit_bps=limit_bps),
@@ -128,7 +129,8 @@ def fetch(
                 staged.write(content)
                 staged.commit()
         store.publish_tree(arranged.tree)
-    store.remove_blobs([archive.digest for archive in artifact.archives])
+    if exchanges is None:  # else others may still want them
+        store.remove_blobs([archive.digest for archive in artifact.archives])
     return Fetched(arranged.tree, bytes_origin=meter.snapshot().bytes_origin, bytes_reused=reused)
 
 

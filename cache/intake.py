@@ -97,6 +97,7 @@ class WatchedIngest:
         self.read = ingest.read
         self.use_cache = ingest.use_cache
         self.write_back = ingest.write_back
+        self.discard = ingest.discard
         self.close = ingest.close
 
     def commit(self, actual: Digest, /) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 
 from api.reference import OciReference, Reference, parse_reference
@@ -27,6 +28,12 @@ class Origin:
             reference = replace(reference, tag=None)
         words = [str(reference), str(self.wanted), "" if self.layout == "plain" else f"layout={self.layout}"]
         return " ".join(word for word in words if word)
+
+    @property
+    def exchange(self) -> str:
+        """64 hex digits that name what nodes share of it, where its reference is pinned: however it is arranged here,
+        the same bytes through the same place. Anybody can work them out: ``printf %s '<text>' | sha256sum``."""
+        return hashlib.sha256(str(replace(self, layout="plain")).encode()).hexdigest()
 
     @classmethod
     def parse(cls, text: str) -> Origin:

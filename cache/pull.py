@@ -74,7 +74,7 @@ def pull(
     place = Place(store.root, reference.place)
     pulled = _recorded(store, origin) if reference.is_pinned else None
     if pulled is None:
-        resolved = resolve_wanted(reference, options=options, wanted=origin.wanted)
+        resolved = _resolve(origin, options=options, exchanges=exchanges)
         resolved.artifact.check(origin.wanted)
         origin = replace(origin, reference=resolved.reference)
         pulled = _present(store, resolved, origin=origin, place=place, trust_store=trust_store)
@@ -101,14 +101,26 @@ def pull(
                 bytes_reused=fetched.bytes_reused,
                 source=str(origin),
             )
+        if exchanges is not None:
+            from cache.together import share
+
+            share(store, resolved, pulled.tree, origin=origin, exchanges=exchanges)
     origin.wanted.check(file.path for file in pulled.tree.files)  # it may be here since somebody allowed it
-    if exchanges is not None:
-        exchanges.hold(place.name, pulled.tree)
     if key is not None:
         record = PullRecord(key=key, revision=pulled.revision, tree=pulled.tree.digest, source=pulled.source)
         if record not in store.pull_records():  # a durable write waits for the disk; a warm hit need not
             store.record_pull(record)
     return pulled
+
+
+def _resolve(origin: Origin, *, options: SourceOptions, exchanges: Exchanges | None) -> Resolved:
+    if exchanges is not None:
+        from cache.together import resolve_by_peers
+
+        resolved = resolve_by_peers(origin, options=options, exchanges=exchanges)
+        if resolved is not None:
+            return resolved
+    return resolve_wanted(origin.reference, options=options, wanted=origin.wanted)
 
 
 def _present(store: Store, resolved: Resolved, *, origin: Origin, place: Place, trust_store: bool) -> Pulled | None:

@@ -1,30 +1,73 @@
-"""Which part of a pull is shared with a group."""
+"""Which part of a pull is shared with a group: every blob whose sha256 its source publishes, and what the source said.
+
+Nothing else can be: without a sha256 nothing tells a peer's bytes from wrong ones, and every member must know the same
+list from the start. Files without one are read from the source by every member; what it found is its own knowledge.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from api.digest import Digest
+from api.errors import InvalidArtifact, UnsupportedSource
+from api.reference import OciReference
 from api.tree import Tree
+from cache.exchange.ask import ask_for_manifest
 from cache.exchange.files import StoredBytes
-from cache.exchange.group import Exchanges, exchange_id, shared_files
+from cache.exchange.group import Exchanges
+from cache.exchange.holding import Holding, in_order, remember
 from cache.exchange.run import exchange
 from cache.http.ranges import RangesIgnored
 from cache.intake import Intake
+from cache.origin import Origin
 from cache.sources.artifact import Artifact
-from cache.store.places import Place
+from cache.sources.options import SourceOptions
+from cache.sources.source import Resolved
 from cache.store.store import Store
+from cache.transfer.file import WantedFile
 from cache.transfer.progress import Meter, Progress
 from cache.transfer.reader import Session
 
 
+def resolve_by_peers(origin: Origin, *, options: SourceOptions, exchanges: Exchanges) -> Resolved | None:
+    """What the reference means, by a manifest that a peer keeps; None where its digest is not given, or nobody has it.
+
+    A peer cannot tell a lie about what a digest names.
+    """
+    from cache.sources.oci.source import resolve_oci  # only where it is needed: each source is
+
+    reference = origin.reference
+    if not isinstance(reference, OciReference) or reference.digest is None:
+        return None
+    body = ask_for_manifest(exchanges.group, exchange=origin.exchange, digest=reference.digest)
+    if body is None:
+        return None
+    try:
+        return resolve_oci(reference, options=options, wanted=origin.wanted, manifest=body)
+    except (InvalidArtifact, UnsupportedSource):
+        return None  # the source says the same, and in its own words
+
+
+def shared_blobs(artifact: Artifact) -> tuple[WantedFile, ...]:
+    """What a group shares of an artifact as its source describes it."""
+    blobs = {file.digest: file.size for file in artifact.files}
+    return in_order(blobs | {archive.digest: archive.size for archive in artifact.archives})
+
+
+def share(store: Store, resolved: Resolved, tree: Tree, *, origin: Origin, exchanges: Exchanges) -> None:
+    """Serve what is held whole now, from this process and from the next. ``origin`` is pinned. Raises DiskError."""
+    holding = Holding(origin.exchange, tree, shared_blobs(resolved.artifact), resolved.manifest)
+    remember(store, holding)
+    exchanges.hold(holding)
+
+
 def fetch_together(
-    artifact: Artifact,
+    resolved: Resolved,
     *,
-    missing: frozenset[Digest],
+    present: Collection[Digest],
+    origin: Origin,
     exchanges: Exchanges,
-    place: Place,
     store: Store,
     intake: Intake,
     open_session: Callable[[], Session],
@@ -33,20 +76,20 @@ def fetch_together(
     cancel: threading.Event,
     on_progress: Callable[[Progress], None] | None,
 ) -> frozenset[Digest]:
-    """Fetch the artifact's large files with the group; returns those that are in the store now.
+    """Fetch what a group shares; returns the digests of all of it, or none where the source serves no ranges.
 
-    Small files and archives are left to the caller: they are few bytes, or not known in pieces. So is everything where
-    a file has no sha256 from its source, because nothing could tell a peer's bytes from wrong ones.
+    ``present`` may be taken as it is. Layers are in the store as blobs then, that no tree links.
     """
-    large = shared_files(artifact.files)
-    if artifact.unhashed or artifact.archives or not any(file.digest in missing for file in large):
+    wanted = shared_blobs(resolved.artifact)
+    if all(file.digest in present for file in wanted):
         return frozenset()
     try:
         exchange(
-            large,
-            present=frozenset(file.digest for file in large if file.digest not in missing),
-            exchange_id=exchange_id(place.name, Tree.of(artifact.files).digest),
+            wanted,
+            present=frozenset(file.digest for file in wanted if file.digest in present),
+            exchange_id=origin.exchange,
             exchanges=exchanges,
+            manifest=resolved.manifest,
             store=intake,
             bytes_of=StoredBytes(store),
             open_session=open_session,
@@ -57,4 +100,4 @@ def fetch_together(
         )
     except RangesIgnored:
         return frozenset()
-    return frozenset(file.digest for file in large)
+    return frozenset(file.digest for file in wanted)

@@ -22,6 +22,7 @@ from api.errors import InvalidRequest
 from api.node import AgentStatus
 from api.resources import AgentInfo, NodeCacheStatus
 from cache.exchange.group import Exchanges, Group
+from cache.exchange.holding import remembered
 from cache.store import Store, Usage
 from daemonset import http, peers, socket_api
 from daemonset.broker import BrokerClient
@@ -61,6 +62,8 @@ async def run(config: AgentConfig) -> None:
             exchanges = None
             if config.peers is not None:
                 exchanges = Exchanges(Group(config.peers.members, me=config.peers.listen))
+                for holding in await asyncio.to_thread(remembered, store):
+                    exchanges.hold(holding)
                 host, port = split_address(config.peers.listen)
                 app = peers.application(exchanges, store=store)
                 await stack.enter_async_context(_serving(app, lambda runner: web.TCPSite(runner, host, port)))

@@ -2,6 +2,7 @@
 
     GET /v2/                                           -> {}
     GET /v2/warmset/<exchange>/manifests/<tree>        -> a manifest of the tree's files, made here
+    GET /v2/warmset/<exchange>/manifests/<revision>    -> the source's own manifest, where that digest is of it
     GET /v2/warmset/<exchange>/blobs/<digest>  Range   -> the bytes; of a file under way to who asks by Warmset-Hold
     GET /exchange/v1/<exchange>                        -> StateMessage
 
@@ -25,7 +26,6 @@ from api.digest import Digest
 from api.errors import InvalidArtifact
 from api.tree import Tree
 from cache.exchange.answer import Answer
-from cache.exchange.bits import below
 from cache.exchange.group import Exchanges, Running
 from cache.exchange.peer import HOLD_HEADER, write_state
 from cache.exchange.view import State
@@ -67,7 +67,7 @@ def manifest_of(tree: Tree) -> bytes:
     ]
     empty = {
         "mediaType": "application/vnd.oci.empty.v1+json",
-        "digest": f"sha256:{hashlib.sha256(_EMPTY).hexdigest()}",
+        "digest": _digest_of(_EMPTY),
         "size": len(_EMPTY),
     }
     document = {
@@ -93,18 +93,26 @@ class _Served:
         running = self._exchanges.running(exchange)
         if running is not None:
             return _state(running)
-        chunks = self._exchanges.held_chunks(exchange)
-        if chunks is None:
+        holding = self._exchanges.held(exchange)
+        if holding is None:
             return _unknown()
-        return web.Response(body=write_state(State(have=below(chunks)), chunks=chunks), content_type="application/json")
+        # In a thread: it looks at the disk, which may hang.
+        members = len(self._exchanges.group.members)
+        chunks, have = await asyncio.to_thread(holding.have, self._store, members=members)
+        body = write_state(State(have=have), chunks=chunks.chunks)
+        return web.Response(body=body, content_type="application/json")
 
     async def manifest(self, request: web.Request) -> web.Response:
-        tree = self._exchanges.held(request.match_info["exchange"])
-        if tree is None:
+        exchange, name = request.match_info["exchange"], request.match_info["name"]
+        said = self._exchanges.manifest(exchange)
+        if said and name == _digest_of(said):
+            return web.Response(body=said, content_type="application/json", headers={"Docker-Content-Digest": name})
+        holding = self._exchanges.held(exchange)
+        if holding is None:
             return _unknown()
-        body = manifest_of(tree)
-        digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
-        if request.match_info["name"] not in (digest, tree.digest.hex):
+        body = manifest_of(holding.tree)
+        digest = _digest_of(body)
+        if name not in (digest, holding.tree.digest.hex):
             return _unknown()
         return web.Response(body=body, content_type=_MANIFEST_TYPE, headers={"Docker-Content-Digest": digest})
 
@@ -117,14 +125,15 @@ class _Served:
         running = self._exchanges.running(exchange)
         if running is not None and digest in running.digests and HOLD_HEADER in request.headers:
             return await self._chunk(request, running, digest)
-        tree = self._exchanges.held(exchange)
-        if tree is None:
+        holding = self._exchanges.held(exchange)
+        if holding is None:
             return _unknown()
-        if digest.hex == hashlib.sha256(_EMPTY).hexdigest():
+        shared = digest in holding.tree.blobs or any(digest == blob.digest for blob in holding.blobs)
+        if shared and self._store.blob_path(digest).exists():
+            return web.FileResponse(self._store.blob_path(digest), headers=_HEADERS)
+        if str(digest) == _digest_of(_EMPTY):
             return web.Response(body=_EMPTY, content_type="application/octet-stream")
-        if digest not in tree.blobs or not self._store.blob_path(digest).exists():
-            return _unknown()
-        return web.FileResponse(self._store.blob_path(digest), headers=_HEADERS)
+        return _unknown()
 
     async def _chunk(self, request: web.Request, running: Running, digest: Digest) -> web.StreamResponse:
         chunk = _chunk_of(request, running, digest)
@@ -192,6 +201,10 @@ def _chunk_of(request: web.Request, running: Running, digest: Digest) -> int | N
 def _state(running: Running, *, status: int = 200) -> web.Response:
     body = write_state(running.coordinator.state, chunks=running.chunks.chunks)
     return web.Response(body=body, status=status, content_type="application/json")
+
+
+def _digest_of(body: bytes) -> str:
+    return f"sha256:{hashlib.sha256(body).hexdigest()}"
 
 
 def _unknown() -> web.Response:

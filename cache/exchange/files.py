@@ -23,6 +23,7 @@ from cache.store.store import Store
 from cache.transfer.buffers import aligned_buffer
 from cache.transfer.file import WantedFile
 from cache.transfer.frontier import Frontier
+from cache.transfer.plan import BATCH_BYTES, BATCH_FILES, SMALL_BYTES
 
 PIECE_BYTES = 1 << 20  # a thread a peer has one such buffer; chunks are multiples of it
 
@@ -38,6 +39,7 @@ class CachedIngest(Protocol):
     def written(self, chunk: int, /) -> None: ...
     def read(self, offset: int, into: memoryview, /) -> int: ...
     def commit(self, actual: Digest, /) -> None: ...
+    def discard(self) -> None: ...
     def close(self) -> None: ...
     def use_cache(self) -> None: ...
     def write_back(self, chunk: int, /) -> None: ...
@@ -45,6 +47,7 @@ class CachedIngest(Protocol):
 
 class Ingests(Protocol):
     def ingest(self, digest: Digest, *, size: int, chunk_bytes: int) -> CachedIngest: ...
+    def commit_small(self, items: Sequence[tuple[Digest, bytes]], /) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +80,13 @@ class Files:
 
     chunks: ChunkMap
     wanted: tuple[WantedFile, ...]
+    store: Ingests
     have: int = NOTHING  # what was here at the beginning
     _open: dict[int, _File] = field(default_factory=dict)
     _sources: dict[int, set[int]] = field(default_factory=dict)  # by chunk, the members that wrote to it
     _ready: queue.SimpleQueue[int | None] = field(default_factory=queue.SimpleQueue)
     _left: int = 0
+    _small: list[tuple[_File, bytes]] = field(default_factory=list)  # verified, to be committed together
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
@@ -92,7 +97,7 @@ class Files:
 
         Raises what ``ingest`` does; then nothing stays open.
         """
-        files = cls(ChunkMap.of([file.size for file in wanted], chunk_bytes=chunk_bytes), tuple(wanted))
+        files = cls(ChunkMap.of([file.size for file in wanted], chunk_bytes=chunk_bytes), tuple(wanted), store)
         try:
             for number, file in enumerate(wanted):
                 if file.digest in present:
@@ -165,13 +170,36 @@ class Files:
                 continue
             if digest != file.wanted.digest:
                 digest = self._repair(number, file, refetch=refetch, set_aside=set_aside)
-            file.ingest.commit(digest)
+            if file.wanted.size <= SMALL_BYTES and digest == file.wanted.digest:
+                self._commit_soon(file, scratch, finished=finished)
+            else:
+                file.ingest.commit(digest)
+                self._committed(1, finished=finished)
+
+    def _commit_soon(self, file: _File, scratch: memoryview, *, finished: Callable[[], None]) -> None:
+        """One by one, small files would spend most of the time in syncs. Until then their ingests serve the peers."""
+        length = file.ingest.read(0, scratch[: file.wanted.size])
+        with self._lock:
+            self._small.append((file, bytes(scratch[:length])))
+        self._committed(0, finished=finished)
+
+    def _committed(self, count: int, *, finished: Callable[[], None]) -> None:
+        """So many files were committed; commit the small ones when they are enough, or all that is left."""
+        with self._lock:
+            self._left -= count
+            small = self._small
+            due = len(small) >= min(BATCH_FILES, self._left) or sum(len(data) for _, data in small) >= BATCH_BYTES
+            if due:
+                self._small = []
+        for _ in range(count):
             finished()
-            with self._lock:
-                self._left -= 1
-                last = not self._left
-            if last:
-                self.end()
+        if due and small:
+            self.store.commit_small([(file.wanted.digest, data) for file, data in small])
+            for file, _ in small:
+                file.ingest.discard()
+            self._committed(len(small), finished=finished)
+        elif not self._left:
+            self.end()
 
     @property
     def complete(self) -> bool:

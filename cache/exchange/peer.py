@@ -1,10 +1,11 @@
 """How one agent reads from another: chunks by the OCI pull API, and the other's state.
 
     GET /v2/warmset/<exchange>/blobs/<digest>   Range   -> 206 | 409 StateMessage: it leaves this chunk to others | 404
+    GET /v2/warmset/<exchange>/manifests/<digest>       -> the source's manifest, as it pulled it | 404
     GET /exchange/v1/<exchange>                         -> StateMessage | 404: not started, or nothing of it here
 
 A request for a chunk is held while the other fetches it. The name of the repository is the exchange's id, which stands
-for a tree and the place it comes from: bytes are shared only within the place that they were got through.
+for a revision and the place it comes from: bytes are shared only within the place that they were got through.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from cache.http.network import Network
 from cache.http.ranges import ByteRange, check_partial
 from cache.http.response import Response
 from cache.http.url import Url, parse_url
+from cache.sources.oci.manifest import MAX_MANIFEST_BYTES
 
 LIVENESS_S = 3.0  # a peer that does not answer a question about its state for so long is taken for dead
 HOLD_HEADER = "Warmset-Hold"  # the asker takes part in the exchange and waits for a chunk that is not here yet
@@ -107,6 +109,19 @@ class PeerWatch:
 
     def close(self) -> None:
         self._client.close()
+
+
+def manifest_of_peer(address: str, *, exchange: str, digest: Digest) -> bytes | None:
+    """The source's manifest, not checked; None where the peer has none. Raises SourceUnavailable or OSError."""
+    client = Client(_WATCH)
+    try:
+        response = client.request(
+            "GET", Url(parse_url(f"http://{address}/").origin, f"/v2/warmset/{exchange}/manifests/{digest}")
+        )
+        body = response.read(MAX_MANIFEST_BYTES)
+    finally:
+        client.close()
+    return body if response.status == 200 else None
 
 
 def read_state(body: bytes, *, chunks: int) -> State:

@@ -15,10 +15,11 @@ import structlog
 
 from api.digest import Digest
 from api.errors import Cancelled, SourceUnavailable
-from cache.exchange.chunks import Place, chunk_bytes
+from cache.exchange.chunks import Place
 from cache.exchange.coordinator import UPSTREAM, Coordinator, Job
 from cache.exchange.files import PIECE_BYTES, Files, Ingests
 from cache.exchange.group import Exchanges, ReadsBytes, Running
+from cache.exchange.holding import chunk_map
 from cache.exchange.peer import Busy, PeerSession, PeerWatch, Refused
 from cache.exchange.stripes import Stripes
 from cache.http.ranges import RangesIgnored
@@ -45,6 +46,7 @@ def exchange(
     present: frozenset[Digest],
     exchange_id: str,
     exchanges: Exchanges,
+    manifest: bytes,
     store: Ingests,
     bytes_of: ReadsBytes,
     open_session: Callable[[], Session],
@@ -55,14 +57,16 @@ def exchange(
 ) -> None:
     """Bring all of ``wanted`` into the store together with the group. All are committed on return.
 
-    ``wanted`` MUST be the same list on every member, ``present`` are those that this one has. Raises the first error of
+    ``wanted`` MUST be the same list on every member, ``present`` are those that this one has; ``manifest`` as of a
+    Holding. Raises the first error of
     a thread, Cancelled, or RangesIgnored where the source serves no ranges. On success peers go on reading what came,
     until ``exchanges`` is told that the whole tree is held, or that it is not.
     """
-    size = chunk_bytes(sum(file.size for file in wanted), members=len(exchanges.group.members))
+    size = chunk_map(wanted, members=len(exchanges.group.members)).chunk_bytes
     files = Files.open(wanted, present=present, store=store, chunk_bytes=size)
     run = _Run(files, exchange_id, exchanges, open_session, limit_bps, meter)
-    exchanges.begin(exchange_id, Running(run.coordinator, files.chunks, tuple(f.digest for f in wanted), bytes_of))
+    running = Running(run.coordinator, files.chunks, tuple(file.digest for file in wanted), bytes_of, manifest)
+    exchanges.begin(exchange_id, running)
     try:
         run.run(cancel, on_progress)
     except BaseException:

@@ -41,13 +41,15 @@ class Resolved:
     """``bytes`` and ``files`` count what is to be fetched: an archive counts as one file until it is unpacked.
 
     ``tree`` is known when the source publishes the sha256 of every file. ``open_session`` makes a session that opens
-    what ``artifact`` lists, or the same artifact with more hashes.
+    what ``artifact`` lists, or the same artifact with more hashes. ``manifest`` is all that the source said, where the
+    revision is its digest, so that it may be told on; else empty.
     """
 
     reference: Reference  # pinned to the revision
     revision: str
     artifact: Artifact = field(repr=False)
     open_session: Callable[[Artifact], Session] = field(repr=False, compare=False)
+    manifest: bytes = field(default=b"", repr=False)
 
     @property
     def bytes(self) -> int:

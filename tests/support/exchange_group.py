@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import threading
 from collections.abc import Sequence
@@ -13,16 +14,52 @@ from aiohttp import web
 
 from api.reference import parse_reference
 from cache.exchange.group import Exchanges, Group
+from cache.exchange.holding import remembered
 from cache.pull import Pulled, pull
 from cache.sources import SourceOptions
 from cache.store import Store
 from daemonset import peers
+from tests.support.fake_registry import FakeRegistry
+
+MIB = 1 << 20
 
 
 def free_address() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+class Model:
+    """A model of two large files and a small one in a registry that counts what leaves it."""
+
+    def __init__(self, registry: FakeRegistry, *, large: Sequence[int] = (25 * MIB + 17, 14 * MIB)) -> None:
+        self.registry = registry
+        self.files = {f"model-{n}.safetensors": os.urandom(size) for n, size in enumerate(large)}
+        self.files |= {"config.json": b"{}", "tokenizer.json": os.urandom(300_000)}
+        self.revision = registry.add_model("models/m", "v1", self.files)
+        self.reference = f"oci://{registry.host}/models/m:v1"
+        self.pinned = f"oci://{registry.host}/models/m@{self.revision}"
+
+    @property
+    def size(self) -> int:
+        return sum(len(content) for content in self.files.values())
+
+    @property
+    def chunks(self) -> int:
+        """Of the whole, where it is too small for chunks of more than a mebibyte."""
+        return sum(-(-len(content) // MIB) for content in self.files.values())
+
+    @property
+    def sent(self) -> int:
+        """Bytes of blobs that left the registry."""
+        return self.registry.blob_bytes()
+
+    def check(self, nodes: Sequence[Node]) -> None:
+        for node in nodes:
+            assert node.pulled is not None
+            for name, content in self.files.items():
+                assert (node.pulled.path / name).read_bytes() == content
 
 
 class Serving:
@@ -59,6 +96,8 @@ class Node:
         self.address = me
         self.exchanges = Exchanges(Group(tuple(members), me=me))
         self.store = Store.open(root)
+        for holding in remembered(self.store):
+            self.exchanges.hold(holding)
         self._serving = Serving(peers.application(self.exchanges, store=self.store), address=me)
         self.pulled: Pulled | None = None
         self.error: Exception | None = None
@@ -76,7 +115,7 @@ class Node:
             self.pulled = pull(
                 self.store,
                 parse_reference(reference),
-                options=SourceOptions(credential=None, plain_http=frozenset({plain_http}), ambient=False),
+                options=SourceOptions(plain_http=frozenset({plain_http}), ambient=reference.startswith("file:")),
                 exchanges=self.exchanges,
             )
         except Exception as error:

@@ -29,10 +29,11 @@ _HUB_API = "registry-1.docker.io"  # docker.io itself is a web site
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A manifest and the digest of exactly the bytes it was read from."""
+    """A manifest, the bytes it was read from, and their digest."""
 
     digest: Digest
     manifest: Manifest
+    body: bytes
 
 
 class Repository:
@@ -92,15 +93,15 @@ class Session:
 
         Raises NotFound, Unauthorized, …; DigestMismatch where the body is not what the digest names.
         """
-        digest, parsed = self._manifest(name)
+        digest, parsed, body = self._manifest(name)
         for _ in range(_MAX_INDEX_DEPTH):
             if isinstance(parsed, Index):
-                digest, parsed = self._manifest(str(choose(parsed, platform=self._repository.platform)))
+                digest, parsed, body = self._manifest(str(choose(parsed, platform=self._repository.platform)))
         if isinstance(parsed, Index):
             raise InvalidArtifact(f"{self._repository}: indexes lie deeper than {_MAX_INDEX_DEPTH} in each other")
-        return Fetched(digest, parsed)
+        return Fetched(digest, parsed, body)
 
-    def _manifest(self, name: str) -> tuple[Digest, Manifest | Index]:
+    def _manifest(self, name: str) -> tuple[Digest, Manifest | Index, bytes]:
         response = self.request("GET", self.url(f"manifests/{name}"), headers={"Accept": _ACCEPT})
         check_status(response, what=f"manifest {self._repository}:{name}")
         check_identity(response.headers)
@@ -108,7 +109,7 @@ class Session:
         digest = Digest(hashlib.sha256(body).hexdigest())
         if name.startswith("sha256:") and str(digest) != name:
             raise DigestMismatch(f"manifest {self._repository}@{name}: the registry sent {digest}")
-        return digest, parse_manifest(body, content_type=response.headers.get("content-type", ""))
+        return digest, parse_manifest(body, content_type=response.headers.get("content-type", "")), body
 
     def open(self, digest: Digest, *, size: int, start: int, stop: int) -> Response:
         """Begin to read bytes ``start`` to ``stop`` of a blob of ``size`` bytes; every header is checked.

@@ -1,0 +1,116 @@
+"""All of a tree can come from peers: small files, archive layers, what the source said of it. Over real sockets."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.support.exchange_group import MIB, Model, Node, free_address, pull_together, start_nodes
+from tests.support.fake_registry import FakeRegistry
+
+
+@pytest.fixture
+def registry() -> Iterator[FakeRegistry]:
+    with FakeRegistry() as registry:
+        yield registry
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def test_small_files_leave_the_origin_once_too(registry: FakeRegistry, stack: ExitStack, tmp_path: Path) -> None:
+    model = Model(registry, large=[200_000] * 30)
+    nodes = start_nodes(stack, tmp_path, count=3)
+    pull_together(nodes, model.reference, plain_http=registry.host)
+    model.check(nodes)
+    assert model.sent <= 1.5 * model.size  # without sharing it is three copies
+
+
+def test_a_late_joiner_asks_the_origin_for_nothing(registry: FakeRegistry, stack: ExitStack, tmp_path: Path) -> None:
+    model = Model(registry)
+    nodes = start_nodes(stack, tmp_path, count=3)
+    pull_together(nodes[:2], model.pinned, plain_http=registry.host)
+    before = len(registry.seen)
+    pull_together(nodes[2:], model.pinned, plain_http=registry.host)
+    model.check(nodes)
+    assert registry.seen[before:] == []
+
+
+def test_with_the_origin_gone_a_node_becomes_warm_from_one_peer(stack: ExitStack, tmp_path: Path) -> None:
+    with FakeRegistry() as registry:
+        model = Model(registry)
+        first, second = start_nodes(stack, tmp_path, count=2)
+        pull_together([first], model.pinned, plain_http=registry.host)
+    pull_together([second], model.pinned, plain_http=registry.host)
+    model.check([first, second])
+
+
+def test_a_restarted_node_goes_on_serving(stack: ExitStack, tmp_path: Path) -> None:
+    addresses = [free_address(), free_address()]
+    with FakeRegistry() as registry:
+        model = Model(registry)
+        with Node(tmp_path / "first", members=addresses, me=addresses[0]) as node:
+            pull_together([node], model.pinned, plain_http=registry.host)
+    stack.enter_context(Node(tmp_path / "first", members=addresses, me=addresses[0]))
+    late = stack.enter_context(Node(tmp_path / "late", members=addresses, me=addresses[1]))
+    pull_together([late], model.pinned, plain_http=registry.host)
+    model.check([late])
+
+
+def test_archive_layers_leave_the_origin_once_and_serve_late_joiners(
+    registry: FakeRegistry, stack: ExitStack, tmp_path: Path
+) -> None:
+    contents = {"weights.gguf": os.urandom(9 * MIB), "notes.txt": b"hello"}
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for name, content in contents.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    model = Model(registry, large=[3 * MIB])
+    document = registry.model(model.files, archives=(packed.getvalue(),))
+    revision = registry.add_manifest("models/m", "packed", document)
+    reference = f"oci://{registry.host}/models/m@{revision}"
+    nodes = start_nodes(stack, tmp_path, count=3)
+    pull_together(nodes[:2], reference, plain_http=registry.host)
+    pull_together(nodes[2:], reference, plain_http=registry.host)
+    model.files |= contents
+    model.check(nodes)
+    size = sum(layer["size"] for layer in document["layers"])
+    assert registry.blob_bytes() <= 1.2 * size  # two who begin at once may both fetch a chunk
+
+
+def test_a_manifest_that_is_not_what_its_digest_names_is_not_believed(
+    registry: FakeRegistry, stack: ExitStack, tmp_path: Path
+) -> None:
+    model = Model(registry, large=[2 * MIB])
+    liar, node = start_nodes(stack, tmp_path, count=2)
+    pull_together([liar], model.pinned, plain_http=registry.host)
+    (remembered,) = (tmp_path / "node-0" / "records" / "exchanges").iterdir()
+    holding = liar.exchanges.held(remembered.name)
+    assert holding is not None
+    object.__setattr__(holding, "manifest", holding.manifest.replace(b"config.json", b"other.json.."))
+    pull_together([node], model.pinned, plain_http=registry.host)
+    model.check([node])
+
+
+def test_files_whose_source_tells_no_sha256_are_not_shared(stack: ExitStack, tmp_path: Path) -> None:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    content = os.urandom(5 * MIB)
+    (folder / "model.gguf").write_bytes(content)
+    nodes = start_nodes(stack, tmp_path, count=2)
+    pull_together(nodes, f"file://{folder}", plain_http="")
+    for node in nodes:
+        assert node.pulled is not None
+        assert node.pulled.bytes_origin == len(content)
+        assert (node.pulled.path / "model.gguf").read_bytes() == content
