@@ -48,6 +48,7 @@ def unpack(
             stream = TarStream(layer.fill, window, ignores=is_elsewhere if archive.image else None)
             change = _take(stream, store=store, image=archive.image, wanted=wanted)
             if layer.digest() == archive.digest:
+                tick()  # all of it is done now
                 return change
     except InvalidArtifact:
         # Made so, or rotted since it was verified? Its digest tells.

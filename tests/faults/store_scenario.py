@@ -7,16 +7,21 @@ is written before the call that gives it up.
 """
 
 import hashlib
+import io
 import mmap
 import os
 import random
 import sys
+import tarfile
 from contextlib import suppress
 from pathlib import Path
 
 from api.digest import Digest
 from api.errors import DigestMismatch, InUse, WarmsetError
 from api.tree import Tree, TreeFile
+from cache.archives import unpack as unpack_module
+from cache.archives.unpack import unpack
+from cache.sources.artifact import Archive, Filter
 from cache.store import PullRecord, Store
 from cache.store import ingest as ingest_module
 from tests.faults.store_mutants import MUTANTS
@@ -30,6 +35,18 @@ FIRST = {"model.bin": BIG, "conf/config.json": b"{}", "conf/deep/empty": b"", "m
 SECOND = {"weights/model.bin": BIG, "notes/member.txt": MEMBER}
 
 
+def _packed(name: str, content: bytes) -> bytes:
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w") as archive:
+        entry = tarfile.TarInfo(name)
+        entry.size = len(content)
+        archive.addfile(entry, io.BytesIO(content))
+    return target.getvalue()
+
+
+LAYER = _packed("member.txt", MEMBER)
+
+
 def digest_of(data: bytes) -> Digest:
     return Digest(hashlib.sha256(data).hexdigest())
 
@@ -38,23 +55,25 @@ def tree_of(files: dict[str, bytes]) -> Tree:
     return Tree.of(TreeFile(path, len(data), digest_of(data)) for path, data in files.items())
 
 
-def pull(store: Store, served: bytes) -> None:
+def pull(store: Store, wanted: bytes, *, served: bytes) -> None:
     # Page-aligned, as the transfer's buffers are: else chance decides which writes are direct, and how many there are.
     buffer = mmap.mmap(-1, len(served))
     buffer[:] = served
-    with store.ingest(digest_of(BIG), size=len(BIG), chunk_bytes=CHUNK) as ingest:
+    with store.ingest(digest_of(wanted), size=len(wanted), chunk_bytes=CHUNK) as ingest:
         for chunk in sorted(set(range(ingest.chunks)) - ingest.have(), reverse=True):
             ingest.write(chunk * CHUNK, memoryview(buffer)[chunk * CHUNK : (chunk + 1) * CHUNK])
             ingest.written(chunk)
-        found = bytearray(len(BIG))
+        found = bytearray(len(wanted))
         ingest.read(0, memoryview(found))
         ingest.commit(digest_of(bytes(found)))
 
 
-def unpack(store: Store) -> None:
-    with store.stage() as staged:
-        staged.write(MEMBER)
-        staged.commit()
+def bring_member(store: Store) -> None:
+    """In an archive, as a layer is pulled."""
+    if not store.has_blob(digest_of(LAYER), len(LAYER)):
+        pull(store, LAYER, served=LAYER)
+    archive = Archive(digest_of(LAYER), len(LAYER))
+    unpack(store, archive, wanted=Filter(), on_bytes=lambda count: None, tick=lambda: None)
 
 
 def live(root: Path, promises: Path) -> None:
@@ -69,11 +88,11 @@ def live(root: Path, promises: Path) -> None:
         with store.claim(first.blobs):
             if not store.has_blob(digest_of(BIG), len(BIG)):
                 with suppress(DigestMismatch):
-                    pull(store, BIG[:-1] + b"?")  # a source that serves other bytes
-                pull(store, BIG)
+                    pull(store, BIG, served=BIG[:-1] + b"?")  # a source that serves other bytes
+                pull(store, BIG, served=BIG)
             promise("blob", digest_of(BIG).hex)
             store.commit_small([(digest_of(data), data) for data in (b"{}", b"")])
-            unpack(store)
+            bring_member(store)
             store.publish_tree(first)
             promise("tree", first.digest.hex)
         store.publish_tree(second)
@@ -86,8 +105,9 @@ def live(root: Path, promises: Path) -> None:
         with suppress(InUse):
             store.remove_tree(second.digest)
         store.drop_blob(digest_of(MEMBER))  # as if its bytes had rotted
-        unpack(store)
+        bring_member(store)
         store.publish_tree(second)
+        store.remove_blobs([digest_of(LAYER)])
         promise("gone", "record first")
         promise("gone", f"tree {first.digest.hex}")
         store.remove_tree(first.digest)
@@ -97,8 +117,10 @@ def live(root: Path, promises: Path) -> None:
 
 
 if __name__ == "__main__":
-    # A sync after every chunk, so that the crash points of a long ingest are all in this short one.
+    # A sync after every chunk, so that the crash points of a long ingest are all in this short one; and a member that
+    # is large enough to be written for itself.
     ingest_module.SYNC_BYTES = CHUNK
+    unpack_module.SMALL_BYTES = len(MEMBER) - 1
     for mutant in sys.argv[3:]:
         MUTANTS[mutant].apply()
     try:

@@ -17,7 +17,7 @@ from cache.store import Store
 from tests.faults import oracle
 from tests.faults.store_drill import NO_STRACE, STRACE, points, spoil
 from tests.faults.store_mutants import MUTANTS
-from tests.faults.store_scenario import BIG, CHUNK, FIRST, SECOND, digest_of, live, tree_of
+from tests.faults.store_scenario import BIG, CHUNK, FIRST, LAYER, SECOND, digest_of, live, tree_of
 
 AT_ONCE = 2
 
@@ -51,6 +51,7 @@ def test_a_kill_at_any_change_of_the_disk_leaves_nothing_half_made(root: Path, t
                 assert store.trees() == [tree_of(SECOND).digest]
                 assert store.pins() == {}
                 assert store.tree(tree_of(FIRST).digest) is None
+                assert not store.has_blob(digest_of(LAYER), len(LAYER)), "nothing needs it any more"
         except AssertionError as error:
             raise AssertionError(f"killed at {syscall} number {n}: {error}") from error
         shutil.rmtree(case)
