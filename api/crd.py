@@ -36,6 +36,7 @@ LISTS: dict[str, Schema] = {
     "ModelStatus.conditions": _map("type"),
     "WarmSetSpec.models": _SET,
     "WarmSetSpec.images": _SET,
+    "Placement.nodes": _SET,
     "WarmSetStatus.conditions": _map("type"),
     "WarmSetStatus.groups": _map("name"),
     "WarmGroup.nodes": _map("name"),
@@ -63,8 +64,9 @@ RULES: dict[str, list[Schema]] = {
     ],
     "Placement": [
         {
-            "rule": "[has(self.nodeSelector), has(self.groups), has(self.workload)].exists_one(given, given)",
-            "message": "exactly one of nodeSelector, groups and workload must be given",
+            "rule": "[has(self.nodeSelector), has(self.nodes), has(self.groups), has(self.workload)]"
+            ".exists_one(given, given)",
+            "message": "exactly one of nodeSelector, nodes, groups and workload must be given",
         }
     ],
 }

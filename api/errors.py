@@ -29,6 +29,7 @@
     ├── MountFailed             the kernel refused a mount
     │   └── MountLimit          because some limit of the node is reached
     ├── ClusterUnavailable      the API server does not answer, or refuses
+    ├── NoDomainFits            no nodes can hold a group that was asked for
     ├── WaitTimeout             what was waited for did not come in time
     └── Cancelled               whoever asked took it back; what has come so far is kept for a resume
 
@@ -217,6 +218,12 @@ class ClusterUnavailable(WarmsetError):
     retryable = True
     exit_code = 5
     grpc_status = "UNAVAILABLE"
+
+
+class NoDomainFits(WarmsetError):
+    retryable = True
+    exit_code = 11
+    grpc_status = "RESOURCE_EXHAUSTED"
 
 
 class WaitTimeout(WarmsetError):

@@ -18,6 +18,9 @@ WORKER_INDEX = f"{DOMAIN}/worker-index"
 # Label on a namespace: pods there take these annotations from their owners, where the workload API drops them.
 INHERIT = f"{DOMAIN}/inherit"  # "true"
 
+# On a workload itself, not on its pods: groups to keep warm while it has fewer.
+KEEP_WARM_GROUPS = f"{DOMAIN}/keep-warm-groups"
+
 # On a WarmSet, written by `warmset cool`: give its models up where nobody else wants them.
 COOL = f"{DOMAIN}/cool"  # "true"
 

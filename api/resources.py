@@ -149,6 +149,13 @@ class GroupPlacement(Wire):
     topology_key: Annotated[
         str, Meta(max_length=316, description="Node label whose value names a domain; a group stays in one.")
     ] = ""
+    spread_key: Annotated[
+        str,
+        Meta(
+            max_length=316,
+            description="Node label over whose values the groups are spread, as evenly as there is room.",
+        ),
+    ] = ""
 
 
 class WorkloadPlacement(Wire):
@@ -157,12 +164,18 @@ class WorkloadPlacement(Wire):
     api_version: str
     kind: str
     name: str
+    keep_warm_groups: Annotated[
+        int, Meta(ge=0, le=16, description="Groups to keep warm while the workload has fewer, for its scale from zero.")
+    ] = 0
 
 
 class Placement(Wire):
-    """Exactly one of the three."""
+    """Exactly one of the four."""
 
     node_selector: Annotated[dict[str, str] | None, Meta(description="Every node with these labels.")] = None
+    nodes: Annotated[
+        Annotated[list[Name], Meta(min_length=1, max_length=256)] | None, Meta(description="Nodes by name.")
+    ] = None
     groups: GroupPlacement | None = None
     workload: WorkloadPlacement | None = None
 
@@ -186,6 +199,18 @@ class WarmSetSpec(Wire):
     )
 
 
+class Timeline(Wire):
+    """When a group reached each stage of its start, RFC 3339; a stage it has not reached, or did not need, is empty."""
+
+    planned: str = ""
+    pull_started: str = ""
+    first_byte: str = ""
+    warm: str = ""
+    released: str = ""
+    bound: str = ""
+    mounted: str = ""
+
+
 class GroupNode(Wire):
     name: str
     state: str
@@ -199,6 +224,7 @@ class WarmGroup(Wire):
     domain: str = ""
     ready: bool = False
     nodes: list[GroupNode] = field(default_factory=list)
+    timeline: Timeline | None = None
 
 
 class WarmSetStatus(Wire):

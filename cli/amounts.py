@@ -22,3 +22,12 @@ class Size(click.ParamType[int]):
         if size < 1:
             self.fail(f"{value!r} is not a {self.name}; write for example 50MB or 1GiB", param, ctx)
         return size
+
+
+class Rate(Size):
+    """Bytes per second, such as 50MB or 1GiB."""
+
+    name = "rate"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        return super().convert(str(value).removesuffix("/s"), param, ctx)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +16,8 @@ import msgspec
 from api.errors import ClusterUnavailable, Forbidden, InvalidRequest, NotFound, Unauthorized, WarmsetError
 from api.resources import Condition, WarmSet
 from controller.resources import WARM_SET
-from kube.client import ApiError, Client
+from kube.client import ApiError, Client, Object
+from kube.resources import Resource
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _T = TypeVar("_T")
@@ -37,7 +38,7 @@ def cluster_options(function: _F) -> _F:
     """Adds --kubeconfig, --context and --namespace; the command gets them as one ``target``."""
 
     def gathered(*args: Any, kubeconfig: Path | None, context: str | None, namespace: str, **others: Any) -> Any:
-        where = namespace or _namespace_of_context(kubeconfig, context)
+        where = namespace or namespace_of_context(kubeconfig, context)
         return function(*args, target=Target(kubeconfig, context, where), **others)
 
     gathered.__name__, gathered.__doc__ = function.__name__, function.__doc__
@@ -66,16 +67,24 @@ def run(work: Coroutine[Any, Any, _T]) -> _T:
     return asyncio.run(work)
 
 
+async def find(client: Client, resource: Resource, name: str, *, namespace: str = "") -> Object | None:
+    """The object, or None where there is none."""
+    try:
+        return await client.get(resource, name, namespace=namespace or None)
+    except ApiError as error:
+        if error.status == 404:
+            return None
+        raise
+
+
 async def warm_set(client: Client, name: str, *, namespace: str) -> WarmSet:
     """Raises NotFound, with a hint where to look."""
-    try:
-        return msgspec.convert(await client.get(WARM_SET, name, namespace=namespace), type=WarmSet)
-    except ApiError as error:
-        if error.status != 404:
-            raise
+    found = await find(client, WARM_SET, name, namespace=namespace)
+    if found is None:
         raise NotFound(
             f"there is no WarmSet {name!r} in namespace {namespace!r}", hint=f"warmset status -n {namespace}"
-        ) from error
+        )
+    return msgspec.convert(found, type=WarmSet)
 
 
 def state(conditions: list[Condition], kind: str) -> Condition | None:
@@ -93,13 +102,6 @@ def age(timestamp: str | None) -> str:
     return f"{seconds // 86400}d"
 
 
-def show_table(rows: Sequence[tuple[str, ...]], *, indent: str = "") -> None:
-    """Columns aligned, the first row being the heading."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        click.echo(indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
 def _named(error: ApiError) -> WarmsetError:
     kinds = {400: InvalidRequest, 401: Unauthorized, 403: Forbidden, 404: NotFound, 409: InvalidRequest}
     kind = kinds.get(error.status, InvalidRequest if error.status == 422 else ClusterUnavailable)
@@ -107,7 +109,7 @@ def _named(error: ApiError) -> WarmsetError:
     return kind(error.message or str(error), hint=hint)
 
 
-def _namespace_of_context(kubeconfig: Path | None, context: str | None) -> str:
+def namespace_of_context(kubeconfig: Path | None, context: str | None) -> str:
     from kubernetes.aio import config  # here, because importing it takes a while and --namespace spares it
 
     try:

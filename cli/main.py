@@ -33,11 +33,13 @@ COMMANDS = {
     "cool": "Let nodes of the cluster give a model up.",
     "status": "Show what is warm, and where.",
     "wait": "Wait until a WarmSet is warm.",
-    "explain": "Say why a pod or a WarmSet is waiting.",
+    "explain": "Say why a pod, a WarmSet or a node is not warm.",
     "agent": "Run the node agent, in a cluster or stand-alone.",
+    "nodes": "Show what each node of the cluster holds.",
     "node": "Show what the agent on this machine holds.",
     "csi": "Run the CSI node driver.",
     "controller": "Run the controller.",
+    "completion": "Print what lets a shell complete commands and names.",
 }
 MODULES = {"import": "import_"}  # a keyword names no module
 
@@ -74,7 +76,7 @@ def warmset() -> None:
 def main() -> None:
     """Run the command; a named failure becomes one line on stderr and its exit code."""
     try:
-        warmset.main(standalone_mode=False)
+        warmset.main(standalone_mode=False, complete_var="_WARMSET_COMPLETE")
     except click.exceptions.Exit as end:
         sys.exit(end.exit_code)
     except click.ClickException as error:

@@ -49,7 +49,7 @@ async def ensure_models(client: Client, world: World, pod: Pod, *, top: Owner) -
 async def ensure_warm_set(client: Client, world: World, pod: Pod, *, top: Owner) -> None:
     """The WarmSet of the pod's workload, naming at least this pod's models. Raises ApiError or ClusterUnavailable."""
     namespace = pod["metadata"]["namespace"]
-    wanted = [_name_within(mount.model, namespace) for mount in models(pod)]
+    wanted = [within(mount.model, namespace) for mount in models(pod)]
     if not wanted:
         return
     key = (namespace, warm_set_name(top))
@@ -97,7 +97,7 @@ def _with(warm_set: WarmSet, *, models: list[str]) -> dict[str, Any]:
     return body
 
 
-def _name_within(model: str, namespace: str) -> str:
+def within(model: str, namespace: str) -> str:
     where, _, name = model.partition("/")
     return name if where == namespace else model
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from api.resources import WarmSet
 from controller.book import GroupBook
 from controller.desires import groups_held
-from controller.fitting import Rejection, selector_matches
+from controller.eviction import Room, room
+from controller.fitting import Rejection
 from controller.offers import Offers
 from controller.plan import DomainRejection, Plan
+from controller.selection import selects, strangers
 from controller.warm_groups import demand, placed_groups, plan_groups
 from controller.warmth import Wanted, Warmth
 from controller.world import World
@@ -23,6 +25,7 @@ class GroupPreview:
 
     plan: Plan
     nodes: tuple[Warmth, ...]
+    rooms: Mapping[str, Room] = field(default_factory=dict)  # what each node would have to evict for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +54,28 @@ def preview(warm_set: WarmSet, world: World, wanted: tuple[Wanted, ...], *, leve
     )  # such groups count no requests, so that other groups' plans do not matter
     everything = offers.all("", wanted)
     if placement.groups is None:
-        selector = placement.node_selector or {}
-        chosen = [facts for facts in everything.values() if selector_matches(selector, facts.view.labels)]
+        chosen = [facts for facts in everything.values() if selects(placement, facts.view)]
         names = tuple(facts.view.name for facts in chosen)
-        return Preview((GroupPreview(Plan(nodes=names), tuple(facts.warmth for facts in chosen)),))
+        selected = _group(Plan(nodes=names), [facts.warmth for facts in chosen], warm_set, world, wanted)
+        lost = [
+            Rejection(name, "NodeNotFound", "the cluster has no such node") for name in strangers(placement, everything)
+        ]
+        return Preview((selected,), tuple(lost))
     held = _held(world)
     known = {group: held.get(group, ()) for group in placed_groups(warm_set)}
     plans = plan_groups(placement.groups, everything, held=known, levels=levels).values()
     rejected, domains = everything.planner.explain(demand(placement.groups, levels=levels))
-    groups = (GroupPreview(plan, tuple(everything[name].warmth for name in plan.all_nodes)) for plan in plans)
+    groups = (_group(p, [everything[name].warmth for name in p.all_nodes], warm_set, world, wanted) for p in plans)
     return Preview(tuple(groups), rejected, tuple(domains))
+
+
+def _group(
+    plan: Plan, nodes: list[Warmth], warm_set: WarmSet, world: World, wanted: tuple[Wanted, ...]
+) -> GroupPreview:
+    keep = frozenset((w.hash, w.revision) for w in wanted)
+    priority = warm_set.spec.priority
+    rooms = {n.node: room(world.caches.get(n.node), n.missing_bytes, keep=keep, priority=priority) for n in nodes}
+    return GroupPreview(plan, tuple(nodes), rooms)
 
 
 def _held(world: World) -> Mapping[str, list[str]]:

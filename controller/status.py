@@ -29,7 +29,7 @@ class GroupReport:
 
     @property
     def ready(self) -> bool:
-        return bool(self.nodes) and all(node.ready for node in self.nodes)
+        return bool(self.nodes) and self.problem is None and all(node.ready for node in self.nodes)
 
 
 def status(

@@ -11,12 +11,12 @@ from typing import Any
 
 from api.resources import NodeCache, WarmSet, WarmSetSpec
 from controller.book import GroupBook
-from controller.fitting import selector_matches
 from controller.made import warm_set_name
 from controller.nodes import trim
 from controller.pods import Pod, is_gated, models, node
 from controller.reconcile.context import STATUS_DELAY_S, Kind, Queues, Work
 from controller.resources import MODEL, NODE_CACHE, WARM_SET
+from controller.selection import selects
 from controller.warm_groups import placed_groups
 from controller.world import World, keep_pod, trim_pod
 from kube.client import Client
@@ -99,8 +99,7 @@ class Watching:
         concerned = {self._world.placed[group] for group in held & self._world.placed.keys()}
         view = self._world.nodes.get(key[1])
         for warm_set_key, warm_set in self._world.warm_sets.items():
-            selector = warm_set.spec.placement.node_selector
-            selected = selector is not None and view is not None and selector_matches(selector, view.labels)
+            selected = view is not None and selects(warm_set.spec.placement, view)
             if selected or warm_set_key in concerned:
                 self._add("warmset", warm_set_key)
 

@@ -6,11 +6,12 @@ import click
 
 from api import keys
 from cli.cluster import FIELD_MANAGER, Target, cluster_options, connected, run, warm_set
+from cli.completion import WARM_SETS
 from controller.resources import WARM_SET
 
 
 @click.command()
-@click.argument("name", metavar="WARMSET")
+@click.argument("name", metavar="WARMSET", type=WARM_SETS)
 @cluster_options
 def command(name: str, target: Target) -> None:
     """Ask for WARMSET no more, and remove its models from nodes where no pod and no other WarmSet wants them.

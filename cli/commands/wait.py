@@ -5,11 +5,12 @@ from __future__ import annotations
 import click
 
 from cli.cluster import Target, cluster_options, connected, run
+from cli.completion import WARM_SETS
 from cli.waiting import until
 
 
 @click.command()
-@click.argument("name", metavar="WARMSET")
+@click.argument("name", metavar="WARMSET", type=WARM_SETS)
 @click.option("--timeout", default="30m", show_default=True, help="Such as 90s, 30m or 1h30m.")
 @cluster_options
 def command(name: str, timeout: str, target: Target) -> None:

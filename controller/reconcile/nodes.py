@@ -12,9 +12,9 @@ from controller.book import GroupBook
 from controller.cooling import cooled_models, is_cooled
 from controller.desires import Desire, merge
 from controller.facts import living
-from controller.fitting import selector_matches
 from controller.nodes import NodeView
 from controller.reconcile.context import Context, Work
+from controller.selection import selects
 from controller.world import World
 
 
@@ -43,8 +43,7 @@ def desires(world: World, book: GroupBook, view: NodeView) -> Iterator[Desire]:
             wanted, _ = wants.of_pods(living(world, book, group), world.models)
             yield from (Desire(one, group=group) for one in wanted)
     for warm_set in world.warm_sets.values():
-        selector = warm_set.spec.placement.node_selector
-        if selector is not None and not is_cooled(warm_set) and selector_matches(selector, view.labels):
+        if selects(warm_set.spec.placement, view) and not is_cooled(warm_set):
             yield from _of_warm_set(world, warm_set, group="")
     for pod in world.pods_on(view.name):
         yield from (Desire(wanted) for wanted in wants.landing(pod, world.models))

@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 import msgspec
 import structlog
 
-from api.resources import WarmSet, WarmSetStatus
+from api.resources import Placement, WarmSet, WarmSetStatus
 from controller import wants
 from controller.cooling import is_cooled
 from controller.decide import Problem, summary
 from controller.eta import eta, observe
 from controller.facts import living
-from controller.fitting import selector_matches
 from controller.made import warm_set_name
 from controller.reconcile.context import Context, Work
 from controller.resources import WARM_SET
+from controller.selection import selects, strangers
 from controller.status import GroupReport, status
 from controller.warm_groups import placed_groups, plan_groups
 from controller.warmth import Wanted, Warmth, warmth
@@ -36,10 +36,10 @@ async def reconcile(context: Context, work: Work) -> float | None:
         reports = _cooled(context, wanted)
     elif placement.groups is not None:
         reports = _groups(context, warm_set, wanted)
-    elif placement.node_selector is not None:
-        reports = _selected(context, placement.node_selector, wanted)
-    else:
+    elif placement.workload is not None:
         reports = _workload(context, warm_set)
+    else:
+        reports = _selected(context, placement, wanted)
     if problem is not None:
         reports = [GroupReport(r.name, r.domain, r.nodes, r.problem or problem) for r in reports]
     nodes = [node for report in reports for node in report.nodes]
@@ -75,10 +75,12 @@ def _groups(context: Context, warm_set: WarmSet, wanted: tuple[Wanted, ...]) -> 
     return reports
 
 
-def _selected(context: Context, selector: dict[str, str], wanted: tuple[Wanted, ...]) -> list[GroupReport]:
+def _selected(context: Context, placement: Placement, wanted: tuple[Wanted, ...]) -> list[GroupReport]:
     """The matching nodes as one group: they are wanted together, and nothing else binds them."""
-    names = sorted(name for name, view in context.world.nodes.items() if selector_matches(selector, view.labels))
-    return [GroupReport("nodes", "", _warmth(context, names, wanted))] if names else []
+    names = sorted(name for name, view in context.world.nodes.items() if selects(placement, view))
+    lost = strangers(placement, context.world.nodes)
+    problem = Problem("NodeNotFound", f"the cluster has no node {', '.join(lost[:8])}") if lost else None
+    return [GroupReport("nodes", "", _warmth(context, names, wanted), problem)] if names or lost else []
 
 
 def _cooled(context: Context, wanted: tuple[Wanted, ...]) -> list[GroupReport]:

@@ -11,8 +11,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import pytest
+import yaml
 
 from api import keys
+from controller.owners import KINDS
 from controller.resources import WARM_SET
 from kube.client import Client
 from kube.resources import POD
@@ -43,8 +45,9 @@ async def control(cluster: Client) -> AsyncIterator[Control]:
 
 @pytest.fixture
 def cli(control_plane: ControlPlane) -> Cli:
-    async def run(*arguments: str) -> Done:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "KUBECONFIG": str(control_plane.kubeconfig)}
+    async def run(*arguments: str, **variables: str) -> Done:
+        paths = {"PYTHONPATH": str(ROOT), "KUBECONFIG": str(control_plane.kubeconfig)}
+        environment = {**os.environ, **paths, **variables}
         command = [sys.executable, "-m", "cli.main", *arguments]
         found = await asyncio.to_thread(
             subprocess.run, command, capture_output=True, text=True, env=environment, timeout=60, check=False
@@ -133,10 +136,87 @@ async def test_plan_shows_nodes_what_they_hold_and_why_others_are_out(
     for part in ("group 0: 1 nodes in pool=a, 0 B to pull", "n1", "1000 B", "n2", "NoAgent"):
         assert part in text
     dry = await cli("warm", "llama", "--groups", "1", "--size", "2", "--dry-run", "-o", "json", "-n", TEAM)
-    (group,) = json.loads(dry.out)["groups"]
+    (group,) = json.loads(dry.out.partition('\n{"error"')[0])["groups"]
     assert (group["reason"], group["nodes"]) == ("NoDomainFits", [])
+    assert (dry.code, dry.err.splitlines()[0]) == (11, "error: NoDomainFits: no nodes for 1 of 1 groups")
     assert (await cluster.list(WARM_SET, namespace=TEAM)) == []
     assert (await cli("plan", "nosuch", "--groups", "1", "--size", "1", "-n", TEAM)).code == 3
+
+
+async def test_warm_takes_nodes_by_name_and_says_how_long_they_are_kept(
+    control: Control, cluster: Client, cli: Cli
+) -> None:
+    options = ("--nodes", "n1,lost", "--pin", "--ttl", "12h", "--image", "engine:1")
+    made = await cli("warm", "llama", *options, "-o", "yaml", "-n", TEAM)
+    assert made.code == 0, made.err
+    assert yaml.safe_load(made.out)["spec"] == {
+        "models": ["llama"],
+        "placement": {"nodes": ["lost", "n1"]},
+        "retention": {"pinned": True, "ttlAfterLastUse": "12h"},
+        "images": ["engine:1"],
+    }
+
+    async def wanted() -> bool:
+        return [model.get("pinned") for model in await wanted_on(cluster, "n1")] == [True]
+
+    await eventually(wanted, what="the model in n1's NodeCache")
+    await agent_says(cluster, "n1", {"llama": "Ready"})
+
+    async def told() -> bool:
+        return "the cluster has no node lost" in (await cli("explain", "llama", "-n", TEAM)).out
+
+    await eventually(told, what="the missing node")
+
+
+async def test_warm_for_a_workload_takes_models_and_groups_from_its_template(
+    control: Control, cluster: Client, cli: Cli
+) -> None:
+    template = {
+        "metadata": {"labels": {"app": "chat"}, "annotations": {keys.MODEL: "llama"}},
+        "spec": pod("chat", gpus=8)["spec"],
+    }
+    spec = {"replicas": 0, "selector": {"matchLabels": {"app": "chat"}}, "template": template}
+    body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "chat"}, "spec": spec}
+    deployments = KINDS["apps/v1", "Deployment"]
+    made = await cluster.create(deployments, body, namespace=TEAM)
+    try:
+        done = await cli("warm", "--for", "deploy/chat", "-n", TEAM)
+        assert (done.code, done.out) == (0, f"{TEAM}/deployment-chat\n"), done.err
+        found = await cluster.get(WARM_SET, "deployment-chat", namespace=TEAM)
+        assert found["metadata"]["ownerReferences"][0]["uid"] == made["metadata"]["uid"]
+        workload = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "chat", "keepWarmGroups": 1}
+        assert found["spec"] == {"models": ["llama"], "placement": {"workload": workload}}
+        assert (await cli("warm", "--for", "deploy/nosuch", "-n", TEAM)).code == 3
+    finally:
+        await cluster.delete(deployments, "chat", namespace=TEAM)
+
+
+async def test_nodes_and_explain_tell_what_a_node_holds(control: Control, cluster: Client, cli: Cli) -> None:
+    await cli("warm", "llama", "--selector", "pool=a", "-n", TEAM)
+
+    async def wanted() -> bool:
+        return bool(await wanted_on(cluster, "n1"))
+
+    await eventually(wanted, what="the model in n1's NodeCache")
+    await agent_says(cluster, "n1", {"llama": "Failed"}, reason="DiskError", message="EIO")
+    shown, told, wide = await asyncio.gather(
+        cli("nodes"), cli("explain", "n1", "-n", TEAM), cli("nodes", "n1", "-o", "wide")
+    )
+    heading, row = shown.out.splitlines()
+    assert heading.split()[:4] == ["NODE", "READY", "PULLING", "FAILED"]
+    assert row.split()[:4] == ["n1", "0/1", "0", "1"]
+    assert "team/llama: wanted, Failed 0 B, DiskError: EIO" in told.out
+    assert "cache-n1" in wide.out
+    assert (await cli("nodes", "nosuch")).code == 3
+
+
+async def test_a_shell_completes_names_from_the_cluster(
+    control: Control, cli: Cli, control_plane: ControlPlane
+) -> None:
+    words = {"COMP_WORDS": f"warmset plan -n {TEAM} ll", "COMP_CWORD": "4", "_WARMSET_COMPLETE": "bash_complete"}
+    done = await cli(**words)
+    assert done.out.split() == ["plain,llama"], done.err
+    assert "_WARMSET_COMPLETE=bash_complete" in (await cli("completion", "bash")).out
 
 
 @pytest.mark.parametrize(
@@ -145,6 +225,9 @@ async def test_plan_shows_nodes_what_they_hold_and_why_others_are_out(
         (("warm", "llama"), "say where"),
         (("warm", "llama", "--groups", "2"), "say where"),
         (("warm", "llama", "--selector", "pool"), "not key=value"),
+        (("warm", "llama", "--selector", "pool=a", "--nodes", "n1"), "say where"),
+        (("warm",), "say what to warm"),
+        (("warm", "--for", "cheese/chat"), "not KIND/NAME"),
         (("warm", "oci://r/x:1", "--selector", "a=b"), "takes Models by name"),
         (("warm", "Llama!", "--selector", "a=b"), "Llama!"),
     ],

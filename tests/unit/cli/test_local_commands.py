@@ -19,7 +19,7 @@ from api.errors import InvalidRequest, NotFound, WarmsetError
 from cache.export import export_tree
 from cache.store import Store
 from cache.transfer.progress import Progress
-from cli.commands.pull import Rate
+from cli.amounts import Rate
 from cli.local import find_tree, size_text
 from cli.main import warmset
 from cli.progress import LINE_EVERY_S, Reporter

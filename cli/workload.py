@@ -1,0 +1,57 @@
+"""``--for KIND/NAME``: the workload that a user names, as a WarmSet for it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from api.errors import InvalidRequest, NotFound
+from cli.cluster import find
+from controller.groups.owner import of_object
+from controller.made import warm_set_name, within
+from controller.owners import KINDS
+from controller.requests import requests
+from controller.templates import expected
+from kube.client import Client, Object
+from kube.resources import Resource
+
+# As kubectl has them; where two API groups share a kind, the first in KINDS is meant.
+_SHORT = {
+    "deploy": "Deployment", "sts": "StatefulSet", "rs": "ReplicaSet", "ds": "DaemonSet", "lws": "LeaderWorkerSet",
+    "isvc": "InferenceService", "llmisvc": "LLMInferenceService", "ksvc": "Service", "pcs": "PodCliqueSet",
+}  # fmt: skip
+
+
+async def warm_set_for(client: Client, text: str, *, namespace: str, groups: int | None) -> Object:
+    """The WarmSet that keeps ``groups`` groups of the workload warm, as many as it asks for itself by default.
+
+    Raises InvalidRequest or NotFound.
+    """
+    kind, _, name = text.partition("/")
+    resources = _resources(kind)
+    if not resources or not name:
+        known = ", ".join(sorted({resource.kind for resource in KINDS.values()}))
+        raise InvalidRequest(f"--for: {text[:80]!r} is not KIND/NAME", hint=f"kinds: {known}")
+    found = await asyncio.gather(*(find(client, resource, name, namespace=namespace) for resource in resources))
+    obj = next((one for one in found if one is not None), None)
+    if obj is None:
+        raise NotFound(f"there is no {resources[0].kind} {name!r} in namespace {namespace!r}")
+    groups_of = expected(obj)
+    if groups_of is None:
+        raise InvalidRequest(f"what pods a {resources[0].kind} makes is not known beforehand", hint="use --groups")
+    asked = {request.model for pod in groups_of.pods for request in requests(pod, namespace=namespace)}
+    if not asked:
+        raise InvalidRequest(f"the pods of {text} ask for no model", hint="annotate their template: warmset.dev/model")
+    owner = of_object(obj)
+    meta = {
+        "name": warm_set_name(owner),
+        "ownerReferences": [{"apiVersion": owner.api_version, "kind": owner.kind, "name": name, "uid": owner.uid}],
+    }
+    workload: Object = {"apiVersion": owner.api_version, "kind": owner.kind, "name": name}
+    workload["keepWarmGroups"] = groups or max(1, groups_of.groups)
+    models = sorted(within(model, namespace) for model in asked)
+    return {"metadata": meta, "spec": {"models": models, "placement": {"workload": workload}}}
+
+
+def _resources(kind: str) -> list[Resource]:
+    wanted = _SHORT.get(kind.lower(), kind).lower()
+    return [r for r in KINDS.values() if wanted in (r.kind.lower(), r.plural, f"{r.plural}.{r.group}")]
