@@ -16,9 +16,7 @@ from cache.sources.options import SourceOptions
 from cache.sources.source import Resolved
 
 
-def resolve_oci(
-    reference: OciReference, *, options: SourceOptions, wanted: Filter, manifest: bytes = b""
-) -> Resolved:
+def resolve_oci(reference: OciReference, *, options: SourceOptions, wanted: Filter, manifest: bytes = b"") -> Resolved:
     """One manifest request, or none where its bytes are given; no blob is touched. The revision is their digest."""
     repository = Repository(reference, options=options, network=network_from_env())
     session = repository.session()

@@ -1,0 +1,64 @@
+"""Whether a client of this node may read, and what: the two ways of knowing it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from cache.exchange.authority.capability import CapabilityRefused, verify
+
+IDLE_S = 60.0  # a client that pulls asks for a state several times a second; after so long its pull is over
+LONGEST_S = 12 * 3600.0  # no pull takes longer; a client that was cut off may read on for so long at most
+
+log = structlog.get_logger()
+
+
+class Admission(Protocol):
+    def scope_of(self, client: str, capability: str) -> str | None:
+        """What a client, proven by its key, may read. None for nothing; the client is not told why."""
+
+
+class SharedKey:
+    """A stand-alone group: who has the group's key is a member, and members may read all."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def scope_of(self, client: str, capability: str) -> str | None:
+        return "" if client == self._key else None
+
+
+class Capabilities:
+    """Those that one of ``keys`` signed. What was accepted once lasts for the pull it was shown for, past its expiry.
+
+    So a signer that is away for long stops no exchange that is under way. Owned by one event loop. ``refused`` is told
+    the reason of each refusal.
+    """
+
+    def __init__(
+        self, keys: Callable[[], Mapping[str, Ed25519PublicKey]], *, refused: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self._keys = keys
+        self._refused = refused
+        self._accepted: dict[tuple[str, str], tuple[str, float, float]] = {}  # scope, since when, last used
+        self._said = ("", "")
+
+    def scope_of(self, client: str, capability: str) -> str | None:
+        now = time.monotonic()
+        scope, since, used = self._accepted.get((client, capability), ("", 0.0, 0.0))
+        if not since or now - used > IDLE_S or now - since > LONGEST_S:
+            try:
+                scope, since = verify(capability, keys=self._keys(), client=client, now=time.time()), now
+            except CapabilityRefused as refusal:
+                self._refused(refusal.reason)
+                if (client, refusal.reason) != self._said:  # it may ask many times a second
+                    self._said = client, refusal.reason
+                    log.warning("exchange.client_refused", client=client[:16], why=refusal.reason)
+                return None
+            self._accepted = {k: v for k, v in self._accepted.items() if now - v[2] <= IDLE_S}
+        self._accepted[client, capability] = scope, since, now
+        return scope
