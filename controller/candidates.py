@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from controller.fitting import PodShape
@@ -36,6 +37,9 @@ class Demand:
     ``domain`` is fixed where a member already runs; ``taken_domains`` belong to other groups that asked for a
     domain of their own. ``levels`` are labels by which the group should be kept together as far as that goes, widest
     first; they do not count where it named its own ``topology_key``.
+
+    ``spread_key`` is a label over whose values the groups of a set are to be spread, and ``crowds`` how many others
+    each value has. It is a wish, as levels are.
     """
 
     pods: tuple[PodShape, ...]
@@ -44,6 +48,8 @@ class Demand:
     domain: str = ""
     taken_domains: frozenset[str] = frozenset()
     levels: tuple[str, ...] = ()
+    spread_key: str = ""
+    crowds: Mapping[str, int] = field(default_factory=dict)
 
     def bars(self, domain: str) -> Problem | None:
         """Why a domain of the group's own ``topology_key`` is out for it, whatever its pods ask."""

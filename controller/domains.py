@@ -17,7 +17,7 @@ from controller.packing import NodeClass, Order, Packed, Packer, kinds_of
 
 _Rank = tuple[bool, bool, int, str]  # in which order nodes are wanted; by the name at last, so no two are equal
 _Member = tuple[_Rank, Candidate, NodeClass]
-_Cost = tuple[int, int, int, int, int, int, int, str]
+_Cost = tuple[int, int, int, int, int, int, int, int, str]
 
 
 @dataclass(slots=True)
@@ -51,8 +51,11 @@ class Domains:
     def __init__(self, demand: Demand, candidates: Iterable[Candidate]) -> None:
         self._topology_key = demand.topology_key
         self._spare_nodes = demand.spare_nodes
+        self._spread_key = demand.spread_key
         # Narrowest first; the last, empty label stands for the whole cluster.
         levels = (demand.topology_key,) if demand.topology_key else (*reversed(demand.levels), "")
+        if demand.spread_key and demand.spread_key not in levels and not demand.topology_key:
+            levels = (*levels[:-1], demand.spread_key, "")  # after the levels, since nothing says where it lies
         self._packer = Packer(kinds_of(demand.pods))
         self._known: dict[str, _Member] = {}
         self._by_level: list[tuple[str, dict[str, Domain]]] = [(level, {}) for level in levels]
@@ -89,7 +92,7 @@ class Domains:
         least: _Cost | None = None
         found = None
         for domain in self._open(demand):
-            cost = self._worth(domain, order)[2]
+            cost = self._crowded(self._worth(domain, order)[2], domain, demand)
             if cost is not None and (least is None or cost < least):
                 least, found = cost, domain
         return found
@@ -167,6 +170,7 @@ class Domains:
         return (
             sum([c.discouraged for c in nodes]),
             -sum([c.held for c in nodes]),
+            0,
             max(0, self._spare_nodes - len(domain.members) + len(nodes)),
             domain.breadth,
             max(missing, default=0),
@@ -174,6 +178,14 @@ class Domains:
             len(domain.members),
             domain.name,
         )
+
+    def _crowded(self, cost: _Cost | None, domain: Domain, demand: Demand) -> _Cost | None:
+        """``cost`` with the groups that the domain's chosen nodes would have for neighbours."""
+        if cost is None or not demand.crowds:
+            return cost
+        values = (candidate.node.labels.get(self._spread_key, "") for candidate in domain.nodes)
+        crowd = max((demand.crowds.get(value, 0) for value in values), default=0)
+        return *cost[:2], crowd, *cost[3:]
 
     def _barred(self, demand: Demand, candidate: Candidate) -> Problem | None:
         if not self._topology_key:

@@ -5,8 +5,8 @@ A plan keeps the nodes it already holds as long as they are fit, so that bytes a
 elsewhere, and a restart changes nothing. Where the group itself asked to stay within a topology domain, one domain
 of that label is chosen. Else a group is kept as near together as the cluster's topology levels allow: in a domain of
 the narrowest level that holds it and its spare nodes, at last anywhere. Among domains goes the one with fewest
-discouraged nodes, then most held ones, then most spare ones, then the narrowest, then least bytes for its slowest
-node, then least bytes in all, then the tightest fit.
+discouraged nodes, then most held ones, then fewest groups that it should be spread from, then most spare nodes, then
+the narrowest, then least bytes for its slowest node, then least bytes in all, then the tightest fit.
 
 A ``Planner`` remembers what it has worked out between one group and the next. It gives the plans that one made anew
 from its candidates would give.
@@ -124,7 +124,7 @@ class Planner:
         return nodes, sorted(small, key=lambda d: (d.level, d.domain))
 
     def _domains(self, demand: Demand, *, lenient: bool) -> Domains:
-        what = kinds_of(demand.pods), demand.spare_nodes, demand.topology_key, demand.levels
+        what = kinds_of(demand.pods), demand.spare_nodes, demand.topology_key, demand.levels, demand.spread_key
         key = lenient, repr(what)
         known = self._remembered.get(key)
         if known is None:

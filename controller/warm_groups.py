@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from api.resources import GroupPlacement, WarmSet
@@ -36,13 +36,20 @@ def plan_groups(
     """A plan for each group of ``held``, which has the nodes of their earlier plans. No two groups share a node: on
     one node they would be warm once."""
     known = nodes.planner.candidates
+
+    def domains(names: Iterable[str]) -> set[str]:
+        return {known[name].node.labels.get(placement.spread_key, "") for name in names if name in known}
+
     ours = Planner(known.values())
     holders = Counter(name for names in held.values() for name in names if name in known)
     ours.update({name: _taken(known[name]) for name in holders})
     wish, plans = demand(placement, levels=levels), {}
+    crowds = Counter(domain for names in held.values() for domain in domains(names))
     for group, names in held.items():
         own = [replace(known[name], held=True) for name in names if holders[name] == 1]
-        plans[group] = chosen = ours.plan(wish, instead=own)
+        crowds.subtract(domains(names))
+        plans[group] = chosen = ours.plan(replace(wish, crowds=crowds) if placement.spread_key else wish, instead=own)
+        crowds.update(domains(chosen.all_nodes))
         holders.update(chosen.all_nodes)
         holders.subtract(name for name in names if name in known)
         ours.update(
@@ -57,6 +64,7 @@ def demand(placement: GroupPlacement, *, levels: tuple[str, ...]) -> Demand:
         spare_nodes=placement.spare,
         topology_key=placement.topology_key,
         levels=levels,
+        spread_key=placement.spread_key,
     )
 
 

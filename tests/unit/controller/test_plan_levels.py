@@ -143,7 +143,7 @@ def test_a_planner_gives_a_group_its_own_nodes_and_the_next_group_never_sees_the
 CHANGES = st.lists(st.tuples(clusters(), clusters(), DEMANDS, st.booleans()), max_size=4)
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(clusters(), CHANGES)
 def test_a_planner_that_follows_changes_plans_as_one_made_anew(
     nodes: list[Candidate], changes: list[tuple[list[Candidate], list[Candidate], Demand, bool]]

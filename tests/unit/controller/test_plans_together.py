@@ -42,7 +42,7 @@ GROUPS = st.lists(
 
 
 class Cluster:
-    """``nodes``: GPUs, zone and rack of each; every second one has an agent."""
+    """``nodes``: GPUs, zone and rack of each; every fourth has no agent."""
 
     def __init__(self, nodes: list[tuple[int, str, str]], groups: list[Group]) -> None:
         self.world, self.book = World(), GroupBook()
