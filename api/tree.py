@@ -39,11 +39,11 @@ def _path_problem(path: str) -> str:
         return "is empty"
     if path.startswith("/"):
         return "is absolute"
-    if "\\" in path or any(unicodedata.category(c) == "Cc" for c in path):
+    if "\\" in path or not (path.isprintable() or all(unicodedata.category(c) != "Cc" for c in path)):
         return "holds a back-slash or a control character"
     if any(part in ("", ".", "..") for part in parts):
         return "has an empty, '.' or '..' component"
-    if unicodedata.normalize("NFC", path) != path:
+    if not unicodedata.is_normalized("NFC", path):
         return "is not in Unicode normal form C"
     if len(encoded) > MAX_PATH_BYTES or any(len(p.encode()) > MAX_COMPONENT_BYTES for p in parts):
         return f"is longer than {MAX_PATH_BYTES} bytes, or a component than {MAX_COMPONENT_BYTES}"
@@ -117,6 +117,17 @@ class Tree:
         The tree's digest is the sha256 of this text in UTF-8.
         """
         return "".join(f"{f.digest.hex} {f.size} {f.path}\n" for f in self.files)
+
+    @property
+    def folders(self) -> list[str]:
+        """Every folder that the files lie in, sorted, so that each follows the one that holds it."""
+        found: set[str] = set()
+        for file in self.files:
+            folder = file.path.rpartition("/")[0]
+            while folder and folder not in found:
+                found.add(folder)
+                folder = folder.rpartition("/")[0]
+        return sorted(found)
 
     @property
     def size(self) -> int:

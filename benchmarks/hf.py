@@ -1,6 +1,7 @@
 """One machine pulls one model from a Hub: Warmset against ``hf download``, in the same run.
 
     python -m benchmarks.hf --total 1GiB --runs 3
+    python -m benchmarks.hf --again --files 8 --runs 20
 
 The Hub is the tests' own fake one, a process of its own on loopback with its CDN on another origin; files are sent by
 sendfile, so that the clients and not the server are measured. ``hf download`` runs as its users have it, with hf-xet
@@ -14,16 +15,17 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.pull import ROOT, Run, make_model, measured, size
+from benchmarks.measure import ROOT, Run, measured, show, size
+from benchmarks.models import make_model
 from tests.support.fake_hub import FakeHub
 
 NAME = "bench/model"
+START = "python -c pass"
 
 
 def serve(folder: Path) -> None:
@@ -48,31 +50,32 @@ def clients(scratch: Path) -> dict[str, tuple[list[str | Path], dict[str, str]]]
     }
 
 
-def compare(endpoint: str, *, folder: Path, files: int, total: int, runs: int) -> None:
+def compare(endpoint: str, *, folder: Path, files: int, total: int, runs: int, again: bool) -> None:
     results: dict[str, list[Run]] = {}
     scratch = folder / "scratch"
     os.environ["HF_ENDPOINT"] = endpoint
-    for _ in range(runs):
+    for run in range(runs + again):
         for name, (command, environment) in clients(scratch).items():
-            shutil.rmtree(scratch, ignore_errors=True)
-            scratch.mkdir()
+            if not again:
+                shutil.rmtree(scratch, ignore_errors=True)
+            scratch.mkdir(exist_ok=True)
             os.environ.pop("HF_HUB_DISABLE_XET", None)
             os.environ.update(environment)
-            results.setdefault(name, []).append(measured(command))
+            took = measured(command)
+            if run >= again:  # the first of --again brings the model
+                results.setdefault(name, []).append(took)
+        if again and run:
+            results.setdefault(START, []).append(measured([sys.executable, "-c", "pass"]))
     shutil.rmtree(scratch)
-    best = {name: min(done, key=lambda run: run.seconds) for name, done in results.items()}
-    print(f"\n{total / 2**30:.2f} GiB, files: {files}, runs: {runs}, load: {os.getloadavg()[0]:.1f}")
-    print(f"{'client':12} {'best s':>7} {'median s':>9} {'x warmset':>10} {'CPU s':>6} {'RSS MiB':>8}")
-    for name, run in best.items():
-        middle = statistics.median(r.seconds for r in results[name])
-        ratio = run.seconds / best["warmset"].seconds
-        print(f"{name:12} {run.seconds:7.2f} {middle:9.2f} {ratio:10.2f} {run.cpu_s:6.2f} {run.rss_mib:8.0f}")
+    what = "again" if again else f"{total / 2**30:.2f} GiB"
+    show(f"{what}, files: {files}", results, floors=(START,) if again else ())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--total", type=size, default=size("1GiB"), help="bytes of one model (default 1GiB)")
     parser.add_argument("--files", type=int, nargs="+", default=[8, 1], help="files of each model (default 8 1)")
+    parser.add_argument("--again", action="store_true", help="measure pulls of a model that is there already")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="on a real disk, not tmpfs")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
@@ -84,11 +87,18 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="warmset-bench-", dir=arguments.folder) as folder:
             model = Path(folder, "model")
             make_model(model, files=files, total=arguments.total)
-            command = [sys.executable, "-m", "benchmarks.hf", "--serve", model]
+            command: list[str | Path] = [sys.executable, "-m", "benchmarks.hf", "--serve", model]
             with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as hub:
                 assert hub.stdout is not None
                 endpoint = hub.stdout.readline().strip()
-                compare(endpoint, folder=Path(folder), files=files, total=arguments.total, runs=arguments.runs)
+                compare(
+                    endpoint,
+                    folder=Path(folder),
+                    files=files,
+                    total=arguments.total,
+                    runs=arguments.runs,
+                    again=arguments.again,
+                )
 
 
 if __name__ == "__main__":

@@ -1,205 +1,159 @@
-"""One node pulls one model: Warmset against the floor and against other clients, in the same run.
+"""One node pulls one model: Warmset against the floors and against other clients, in the same run.
 
     python -m benchmarks.pull --total 4GiB --runs 3
+    python -m benchmarks.pull --shapes layers packed --runs 3
+    python -m benchmarks.pull --shapes split --again --runs 20
 
-Starts a registry (Debian's docker-registry) on loopback with its own folder, pushes a model of random bytes in 8 files
-and one in 1 file, and pulls each with every client in turn, each time as a fresh process into an empty folder.
-The floor is the least anybody can do who verifies: as many threads as Warmset has workers, each receiving whole files
-into one buffer and hashing them, nothing written. What Warmset writes is durable when it ends (fsync); what the others
-write is not.
+Starts a registry (Debian's docker-registry) on loopback with its own folder, pushes a model of random bytes, and pulls
+it with every client in turn, each time as a fresh process into an empty folder; with --again, into one that holds the
+model already. The shapes: *split* is --total in 8 files, *single* in 1, *layers* 15,000 files of 4 KiB as a layer each,
+*packed* 20,000 of them in one tar+gzip layer. The floors stand in benchmarks/floors.py. What Warmset writes is durable
+when it ends (fsync); what the others write is not.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import http.client
 import json
-import os
-import random
-import resource
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+from api.reference import OciReference
+from benchmarks.measure import ROOT, Command, Run, measured, show, size
+from benchmarks.models import SMALL_BYTES, make_model, make_small_files, push_files, push_packed
+from tests.support.registry import HOW_TO_GET, registry_missing, start_registry
 
-from tests.support.registry import HOW_TO_GET, Registry, registry_missing, start_registry  # noqa: E402
-
-WORKERS = 4
-PIECE = 4 << 20
+SHAPES = {"split": 8, "single": 1, "layers": 15_000, "packed": 20_000}
+WARMSET = (sys.executable, "-m", "cli.main", "pull", "--plain-http")
 
 
 @dataclass(frozen=True)
-class Run:
-    seconds: float
-    cpu_s: float
-    rss_mib: float
+class Model:
+    """A model in a registry: ``total`` bytes in so many ``files``, in one of SHAPES."""
+
+    shape: str
+    files: int
+    total: int
+    reference: OciReference
+
+    @property
+    def name(self) -> str:
+        """As other clients write it."""
+        return str(self.reference).removeprefix("oci://")
+
+    def push(self, folder: Path) -> None:
+        """Make it and upload it; ``folder`` is used meanwhile."""
+        if self.shape == "packed":
+            push_packed(count=self.files, reference=self.reference)
+            return
+        if self.shape == "layers":
+            make_small_files(folder, count=self.files)
+        else:
+            make_model(folder, files=self.files, total=self.total)
+        push_files(folder, reference=self.reference)
+        shutil.rmtree(folder)
+
+    def floors(self, folder: Path) -> dict[str, Command]:
+        module = (sys.executable, "-m", "benchmarks.floors")
+        found: dict[str, Command] = {
+            "receive and hash": (*module, "receive", self.reference.host, self.reference.repository)
+        }
+        if self.shape in ("split", "single"):  # small files cost the disk more than their bytes
+            found["write and sync"] = (*module, "write", folder, str(self.files), str(self.total))
+        return found
+
+    def clients(self, folder: Path, *, oras_concurrency: Sequence[int]) -> dict[str, Command]:
+        """Command lines by client's name; those that are not installed are left out."""
+        found: dict[str, Command] = {"warmset": (*WARMSET, "--root", folder / "store", str(self.reference))}
+        if shutil.which("oras"):
+            for many in oras_concurrency:
+                options = ("--plain-http", "--concurrency", str(many), "-o", folder / f"oras-{many}")
+                found[f"oras, {many} at once"] = ("oras", "pull", *options, self.name)
+        if shutil.which("skopeo") and self.shape != "packed":  # which it does not unpack
+            target = f"dir:{folder / 'skopeo'}"
+            found["skopeo"] = ("skopeo", "copy", "--src-tls-verify=false", f"docker://{self.name}", target)
+        return found
+
+    def warm_ways(self, folder: Path) -> dict[str, Command]:
+        """More ways to ask Warmset for what is there already."""
+        command = (*WARMSET, "--root", folder / "store", "-o", "json", str(self.reference))
+        shown = subprocess.run(command, stdout=subprocess.PIPE, check=True, cwd=ROOT)
+        pinned = self.reference.pinned(json.loads(shown.stdout)["revision"])
+        again = (*WARMSET, "--root", folder / "store")
+        return {
+            "warmset, pinned": (*again, str(pinned)),
+            "warmset, a folder": (*again, str(self.reference), folder / "model"),
+        }
 
 
-def measured(command: Sequence[str | Path]) -> Run:
-    """Wall time, CPU and peak memory of one child process."""
-    os.sync()
-    started = time.monotonic()
-    with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen([str(part) for part in command], stdout=output, stderr=output, cwd=ROOT)
-        peak_kib = 0
-        while True:
-            # Not ru_maxrss: that also counts what this process held when it forked.
-            peak_kib = max(peak_kib, peak_memory_kib(process.pid))
-            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
-            if ended:
-                break
-            time.sleep(0.01)
-        seconds = time.monotonic() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            output.seek(0)
-            raise SystemExit(f"{command[0]} failed:\n{output.read().decode(errors='replace')[-2000:]}")
-    return Run(seconds, usage.ru_utime + usage.ru_stime, peak_kib / 1024)
+def compare(model: Model, *, runs: int, folder: Path, oras_concurrency: Sequence[int]) -> None:
+    """Pull into empty folders."""
+    results: dict[str, list[Run]] = {}
+    for run in range(runs):
+        into = folder / str(run)
+        commands = {**model.floors(into), **model.clients(into, oras_concurrency=oras_concurrency)}
+        for name, command in commands.items():
+            # Many small files stay to the end: ext4 uses the inode of a deleted one again only after minutes, and until
+            # then looks at each of them for every file that is made.
+            if model.total > model.files * SMALL_BYTES:
+                shutil.rmtree(into, ignore_errors=True)
+            into.mkdir(parents=True, exist_ok=True)
+            results.setdefault(name, []).append(measured(command))
+    floors = tuple(model.floors(folder))
+    show(f"{model.shape}: {model.total / 2**30:.2f} GiB, files: {model.files}", results, floors=floors)
 
 
-def peak_memory_kib(pid: int) -> int:
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")), 0)
-
-
-def make_model(folder: Path, *, files: int, total: int) -> None:
-    folder.mkdir(parents=True)
-    draw = random.Random(files)
-    for index in range(files):
-        with (folder / f"model-{index:05d}-of-{files:05d}.safetensors").open("wb") as file:
-            left = total // files
-            while left:
-                left -= file.write(draw.randbytes(min(left, 16 << 20)))
-
-
-def floor(host: str, repository: str) -> None:
-    """Receive and hash all blobs, in the calling process; writes nothing."""
-    connection = http.client.HTTPConnection(host)
-    accept = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
-    connection.request("GET", f"/v2/{repository}/manifests/v1", headers=accept)
-    digests = [layer["digest"] for layer in json.loads(connection.getresponse().read())["layers"]]
-    lock = threading.Lock()
-
-    def work() -> None:
-        buffer = memoryview(bytearray(PIECE))
-        while True:
-            with lock:
-                if not digests:
-                    return
-                digest = digests.pop()
-            own = http.client.HTTPConnection(host)
-            own.request("GET", f"/v2/{repository}/blobs/{digest}")
-            response = own.getresponse()
-            sha256, left = hashlib.sha256(), response.length or 0
-            # What the header's read took from the body sits in the buffered file; after that, the bare socket.
-            head = response.read(min(left, 8192))
-            sha256.update(head)
-            left -= len(head)
-            rest = response.fp.peek() if left else b""
-            while rest and left:
-                got = response.fp.read1(len(rest))
-                sha256.update(got)
-                left -= len(got)
-                rest = b""
-            while left:
-                filled = 0
-                while filled < min(PIECE, left):
-                    filled += own.sock.recv_into(buffer[filled : min(PIECE, left)])
-                sha256.update(buffer[:filled])
-                left -= filled
-            if f"sha256:{sha256.hexdigest()}" != digest:
-                raise SystemExit(f"the floor hashed {digest} wrong")
-
-    threads = [threading.Thread(target=work) for _ in range(WORKERS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-
-def clients(registry: Registry, repository: str, scratch: Path) -> dict[str, Callable[[], list[str | Path]]]:
-    """Command lines by client's name; those that are not installed are left out."""
-    host = registry.host
-    found: dict[str, Callable[[], list[str | Path]]] = {
-        "floor": lambda: [sys.executable, Path(__file__), "--floor", host, repository],
-        "warmset": lambda: [
-            sys.executable, "-m", "cli.main", "pull", "--plain-http", "--root", scratch / "store",
-            f"oci://{host}/{repository}:v1",
-        ],
-    }  # fmt: skip
-    if shutil.which("oras"):
-        found["oras"] = lambda: ["oras", "pull", "--plain-http", "-o", scratch / "oras", f"{host}/{repository}:v1"]
-    if shutil.which("skopeo"):
-        found["skopeo"] = lambda: [
-            "skopeo", "copy", "--src-tls-verify=false", f"docker://{host}/{repository}:v1", f"dir:{scratch / 'skopeo'}",
-        ]  # fmt: skip
-    return found
-
-
-def compare(registry: Registry, *, files: int, total: int, runs: int, folder: Path) -> None:
-    repository = f"bench/files-{files}"
-    make_model(folder / repository, files=files, total=total)
-    reference = f"oci://{registry.host}/{repository}:v1"
-    measured([sys.executable, "-m", "cli.main", "push", "--plain-http", folder / repository, reference])
-    shutil.rmtree(folder / repository)
-    scratch = folder / "scratch"
+def compare_again(model: Model, *, runs: int, folder: Path, oras_concurrency: Sequence[int]) -> None:
+    """Pull what is there already; the floor is an interpreter that does nothing."""
+    folder.mkdir()
+    start = "python -c pass"
+    clients = model.clients(folder, oras_concurrency=oras_concurrency)
+    for command in clients.values():
+        measured(command)
+    warm = model.warm_ways(folder)
+    measured(warm["warmset, a folder"])
+    commands: dict[str, Command] = {start: (sys.executable, "-c", "pass"), **clients, **warm}
     results: dict[str, list[Run]] = {}
     for _ in range(runs):
-        for name, command in clients(registry, repository, scratch).items():
-            shutil.rmtree(scratch, ignore_errors=True)
-            scratch.mkdir()
-            results.setdefault(name, []).append(measured(command()))
-    shutil.rmtree(scratch)
-    best = {name: min(runs_, key=lambda run: run.seconds) for name, runs_ in results.items()}
-    print(f"\n{total / 2**30:.2f} GiB, files: {files}, runs: {runs}, load: {os.getloadavg()[0]:.1f}")
-    print(f"{'client':10} {'best s':>7} {'median s':>9} {'x floor':>8} {'x warmset':>10} {'CPU s':>6} {'RSS MiB':>8}")
-    for name, run in best.items():
-        middle = statistics.median(r.seconds for r in results[name])
-        print(
-            f"{name:10} {run.seconds:7.2f} {middle:9.2f} {run.seconds / best['floor'].seconds:8.2f} "
-            f"{run.seconds / best['warmset'].seconds:10.2f} {run.cpu_s:6.2f} {run.rss_mib:8.0f}"
-        )
-
-
-def size(text: str) -> int:
-    number = text.lower().removesuffix("b").removesuffix("i")
-    return int(float(number[:-1]) * {"m": 2**20, "g": 2**30}[number[-1]])
+        for name, command in commands.items():
+            results.setdefault(name, []).append(measured(command))
+    show(f"{model.shape} again: files: {model.files}", results, floors=(start,))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--total", type=size, default=size("1GiB"), help="bytes of one model (default 1GiB)")
-    parser.add_argument("--files", type=int, nargs="+", default=[8, 1], help="files of each model (default 8 1)")
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["split", "single"])
+    parser.add_argument("--total", type=size, default=size("1GiB"), help="bytes of a split or single model")
+    parser.add_argument("--files", type=int, help="another number of files than the shape's")
+    parser.add_argument("--again", action="store_true", help="measure pulls of a model that is there already")
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--oras-concurrency", type=int, nargs="+", default=[3, 16], help="oras' own default is 3")
     parser.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="on a real disk, not tmpfs")
-    parser.add_argument("--floor", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.floor:
-        floor(*arguments.floor)
-        return
     if registry_missing():
         raise SystemExit(HOW_TO_GET)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with tempfile.TemporaryDirectory(prefix="warmset-bench-", dir=arguments.folder) as folder:
-        registry = start_registry(Path(folder, "registry"))
-        try:
-            for files in arguments.files:
-                compare(registry, files=files, total=arguments.total, runs=arguments.runs, folder=Path(folder))
-        finally:
-            registry.stop()
+    for shape in arguments.shapes:
+        files = arguments.files or SHAPES[shape]
+        total = arguments.total if shape in ("split", "single") else files * SMALL_BYTES
+        with tempfile.TemporaryDirectory(prefix="warmset-bench-", dir=arguments.folder) as folder:
+            registry = start_registry(Path(folder, "registry"))
+            try:
+                model = Model(shape, files, total, OciReference(registry.host, "bench/model", "v1", None))
+                model.push(Path(folder, "model"))
+                run = compare_again if arguments.again else compare
+                run(
+                    model,
+                    runs=arguments.runs,
+                    folder=Path(folder, "scratch"),
+                    oras_concurrency=arguments.oras_concurrency,
+                )
+            finally:
+                registry.stop()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ SMALL_BYTES = 1 << 20
 
 def has_blob(layout: Layout, digest: Digest, *, size: int) -> bool:
     try:
-        status = layout.blob(digest).lstat()
+        status = os.lstat(layout.blob_name(digest))
     except FileNotFoundError:
         return False
     return stat.S_ISREG(status.st_mode) and status.st_size == size
@@ -40,7 +40,7 @@ def install(layout: Layout, source: Path, *, digest: Digest, size: int) -> None:
 
 
 def commit_small(layout: Layout, items: Sequence[tuple[Digest, bytes]], *, syncfs_descriptor: int) -> None:
-    """Verify and commit files of at most SMALL_BYTES: one syncfs, renames, one fsync a folder.
+    """Verify and commit files of at most SMALL_BYTES: syncfs, renames, syncfs.
 
     Raises DigestMismatch or InvalidRequest before anything is written, else OSError; each file is then committed or
     absent on its own.
@@ -54,20 +54,20 @@ def commit_small(layout: Layout, items: Sequence[tuple[Digest, bytes]], *, syncf
     missing = {digest: data for digest, data in items if not has_blob(layout, digest, size=len(data))}
     if not missing:
         return
-    written: dict[Digest, Path] = {}
+    prefix = scratch_name(layout.scratch)
+    written: dict[Digest, str] = {}
     try:
         for digest, data in missing.items():
-            written[digest] = scratch_name(layout.scratch)
+            written[digest] = f"{prefix}.{len(written)}"
             _write_read_only(written[digest], data)
         syncfs(syncfs_descriptor)
-        for digest, path in written.items():
-            path.rename(layout.blob(digest))  # the point of no return, file by file
+        for digest, name in written.items():
+            os.rename(name, layout.blob_name(digest))  # noqa: PTH104 - the point of no return, file by file
     except OSError:
-        for path in written.values():
-            path.unlink(missing_ok=True)
+        for name in written.values():
+            Path(name).unlink(missing_ok=True)
         raise
-    for shard in {layout.blob(digest).parent for digest in written}:
-        fsync_folder(shard)
+    syncfs(syncfs_descriptor)  # not each folder: a batch reaches most of the 256, and each fsync flushes the disk
 
 
 def blobs(layout: Layout) -> Iterator[tuple[Digest, os.stat_result]]:
@@ -80,8 +80,8 @@ def blobs(layout: Layout) -> Iterator[tuple[Digest, os.stat_result]]:
                 continue
 
 
-def _write_read_only(path: Path, data: bytes) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+def _write_read_only(name: str, data: bytes) -> None:
+    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         write_all(fd, data)
         os.fchmod(fd, 0o444)

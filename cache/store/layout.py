@@ -85,7 +85,11 @@ class Layout:
         return self.ingests / digest.hex
 
     def blob(self, digest: Digest) -> Path:
-        return self.blobs / digest.hex[:2] / digest.hex
+        return Path(self.blob_name(digest))
+
+    def blob_name(self, digest: Digest) -> str:
+        """``blob`` as text, for what is done to thousands of files: making a Path costs more than most system calls."""
+        return f"{self.root}/blobs/sha256/{digest.hex[:2]}/{digest.hex}"
 
     def tree(self, digest: Digest) -> Path:
         return self.trees / digest.hex

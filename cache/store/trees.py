@@ -49,7 +49,7 @@ def mend(layout: Layout, tree: Tree) -> None:
     """
     _require_blobs(layout, tree)
     root = layout.tree(tree.digest)
-    wrong = [file for file in tree.files if not _is_blob(layout, root / file.path, file)]
+    wrong = [file for file in tree.files if not _is_blob(layout, root, file)]
     folders = {(root / file.path).parent for file in wrong}
     if not all(folder.is_dir() for folder in folders):
         raise InUse(f"tree {tree.digest} is mounted and has lost a folder", hint="delete the pods that use it")
@@ -80,25 +80,15 @@ def _require_blobs(layout: Layout, tree: Tree) -> None:
 
 
 def _build(layout: Layout, tree: Tree, new: Path) -> None:
-    folders = {new}
     new.mkdir(mode=0o700)
+    folders = [new, *(new / folder for folder in tree.folders)]
+    for folder in folders[1:]:
+        folder.mkdir(mode=0o700)
     for file in tree.files:
-        path = new / file.path
-        for folder in _missing_parents(path.parent, known=folders):
-            folder.mkdir(mode=0o700)
-            folders.add(folder)
-        path.hardlink_to(layout.blob(file.digest))
+        os.link(layout.blob_name(file.digest), f"{new}/{file.path}")
     for folder in folders:
         folder.chmod(0o555)
         fsync_folder(folder)
-
-
-def _missing_parents(folder: Path, *, known: set[Path]) -> list[Path]:
-    missing: list[Path] = []
-    while folder not in known:
-        missing.append(folder)
-        folder = folder.parent
-    return missing[::-1]
 
 
 def read(layout: Layout, digest: Digest) -> Tree | None:
@@ -145,12 +135,12 @@ def _rebuilt(layout: Layout, digest: Digest) -> Tree | None:
 
 def _intact(layout: Layout, tree: Tree) -> bool:
     root = layout.tree(tree.digest)
-    return all(_is_blob(layout, root / file.path, file) for file in tree.files)
+    return all(_is_blob(layout, root, file) for file in tree.files)
 
 
-def _is_blob(layout: Layout, path: Path, file: TreeFile) -> bool:
+def _is_blob(layout: Layout, root: Path, file: TreeFile) -> bool:
     try:
-        link, blob = path.lstat(), layout.blob(file.digest).lstat()
+        link, blob = os.lstat(f"{root}/{file.path}"), os.lstat(layout.blob_name(file.digest))
     except (FileNotFoundError, NotADirectoryError):
         return False
     return stat.S_ISREG(link.st_mode) and link.st_size == file.size and os.path.samestat(link, blob)

@@ -8,21 +8,28 @@ from cache.transfer.engine import WantedBatch
 from cache.transfer.file import WantedFile
 
 SMALL_BYTES = 1 << 20  # files up to this size are fetched into memory and committed together
-BATCH_FILES = 64
-BATCH_BYTES = 4 << 20  # within a worker's share of memory
+# A batch costs a sync of the disk, whatever it holds; its files are fetched again after a kill.
+BATCH_FILES = 1024
+_LEAST_FILES = 16  # fewer are fetched sooner than a batch of them is synced
+BATCH_BYTES = 8 << 20  # within a worker's share of memory
 
 
-def plan(files: Iterable[WantedFile]) -> list[WantedFile | WantedBatch]:
-    """Large files, largest first so that the last to finish is a short one, then batches of small ones."""
-    ordered = sorted(files, key=lambda file: (-file.size, file.digest))
+def plan(files: Iterable[WantedFile], *, workers: int) -> list[WantedFile | WantedBatch]:
+    """Large files, largest first so that the last to finish is a short one, then batches of small ones, at least one
+    a worker where there are enough of them."""
+    ordered = sorted(files, key=lambda file: (-file.size, file.digest.hex))
     large: list[WantedFile | WantedBatch] = [file for file in ordered if file.size > SMALL_BYTES]
+    small = ordered[len(large) :]
+    most = min(BATCH_FILES, max(-(-len(small) // workers), _LEAST_FILES))
     batch: list[WantedFile] = []
     batches: list[WantedFile | WantedBatch] = []
-    for file in ordered[len(large) :]:
-        if batch and (len(batch) == BATCH_FILES or sum(f.size for f in batch) + file.size > BATCH_BYTES):
+    held = 0
+    for file in small:
+        if batch and (len(batch) == most or held + file.size > BATCH_BYTES):
             batches.append(WantedBatch(tuple(batch)))
-            batch = []
+            batch, held = [], 0
         batch.append(file)
+        held += file.size
     if batch:
         batches.append(WantedBatch(tuple(batch)))
     return large + batches

@@ -63,7 +63,7 @@ def fetch(
     """Transfer blobs; returns the last word on progress."""
     meter = Meter(bytes_total=sum(size for _, size in blobs), files_total=len(blobs))
     transfer(
-        plan(WantedFile(digest, size) for digest, size in blobs),
+        plan((WantedFile(digest, size) for digest, size in blobs), workers=workers),
         store=store,
         open_session=repository.session,
         settings=Settings(workers=workers, policy=QUICK, limit_bps=limit_bps),

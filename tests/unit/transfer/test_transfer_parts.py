@@ -90,14 +90,20 @@ def test_an_idle_worker_stays_while_work_may_come_back() -> None:
 
 
 def test_large_files_come_first_and_small_ones_in_batches() -> None:
-    tasks = plan([wanted(10, seed=1), wanted(SMALL_BYTES + 1, seed=2), wanted(SMALL_BYTES * 50, seed=3), wanted(20)])
+    files = [wanted(10, seed=1), wanted(SMALL_BYTES + 1, seed=2), wanted(SMALL_BYTES * 50, seed=3), wanted(20)]
+    tasks = plan(files, workers=4)
     assert [task.size for task in tasks[:2] if isinstance(task, WantedFile)] == [SMALL_BYTES * 50, SMALL_BYTES + 1]
     assert tasks[2] == WantedBatch((wanted(20), wanted(10, seed=1)))
 
 
-@given(st.lists(st.integers(0, SMALL_BYTES), max_size=200))
-def test_batches_are_bounded(sizes: list[int]) -> None:
-    tasks = plan(wanted(size, seed=seed) for seed, size in enumerate(sizes))
+def test_small_files_are_shared_out_over_the_workers() -> None:
+    tasks = plan([wanted(10, seed=seed) for seed in range(100)], workers=4)
+    assert [len(task.files) for task in tasks if isinstance(task, WantedBatch)] == [25, 25, 25, 25]
+
+
+@given(st.lists(st.integers(0, SMALL_BYTES), max_size=200), st.integers(1, 8))
+def test_batches_are_bounded(sizes: list[int], workers: int) -> None:
+    tasks = plan((wanted(size, seed=seed) for seed, size in enumerate(sizes)), workers=workers)
     batches = [task for task in tasks if isinstance(task, WantedBatch)]
     assert sum(len(batch.files) for batch in batches) == len(sizes)
     for batch in batches:
