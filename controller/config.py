@@ -5,6 +5,7 @@ listen_https: 0.0.0.0:9443       # webhook and broker
 listen_http: 0.0.0.0:9810        # /healthz, /readyz, /metrics
 max_hold: 30m
 topology_levels: [topology.kubernetes.io/zone, example.com/block, example.com/rack]    # widest first; docs/topology.md
+host_path_root: /var/lib/warmset # only for clusters without CSI; docs/host-path.md
 sources:
   schemes: [oci]
   hosts: [registry.example.com, "*.corp.example"]
@@ -66,6 +67,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """MutatingWebhookConfiguration whose caBundle is kept."""
     max_hold: str = "30m"
     """Longest time that a gate holds a pod."""
+    host_path_root: str = ""
+    """Where set, pods mount models from this cache root of their node instead of by CSI; only Models that are open to
+    all namespaces can be asked for then."""
     topology_levels: tuple[str, ...] = ()
     """Node labels, widest first: a group is kept within the narrowest that holds it, as far as that goes."""
     sources: Sources = field(default_factory=Sources)

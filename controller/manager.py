@@ -80,7 +80,7 @@ async def run(client: Client, config: Config, *, identity: str, stop: asyncio.Ev
         serve_https(
             split_address(config.listen_https),
             tls=trust.tls,
-            webhook=Webhook(client, world, context.owners),
+            webhook=Webhook(client, world, context.owners, host_path_root=config.host_path_root),
             broker=broker,
             metrics=metrics,
         ) as https,

@@ -8,10 +8,12 @@ very object it sent.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 from api import keys
-from api.errors import InvalidRequest, NotFound
+from api.errors import Forbidden, InvalidRequest, NotFound
+from api.open_path import open_path
 from api.resources import Model
 from controller import durations
 from controller.pods import Pod
@@ -20,11 +22,12 @@ from controller.requests import Request, requests
 Operation = dict[str, Any]
 
 
-def mutate(pod: Pod, *, namespace: str, models: Mapping[str, Model]) -> list[Operation]:
+def mutate(pod: Pod, *, namespace: str, models: Mapping[str, Model], host_path_root: str = "") -> list[Operation]:
     """A JSON patch for the pod; empty when it asks for nothing or has all already.
 
-    ``models`` holds, by ``namespace/name``, those the pod names. Raises InvalidRequest, InvalidReference or
-    NotFound with a message for the person whose pod is refused.
+    ``models`` holds, by ``namespace/name``, those the pod names; ``host_path_root`` is where its node shows them, in a
+    cluster without CSI. Raises InvalidRequest, InvalidReference, NotFound or Forbidden with a message for the person
+    whose pod is refused.
     """
     asked = requests(pod, namespace=namespace)
     if not asked:
@@ -35,7 +38,10 @@ def mutate(pod: Pod, *, namespace: str, models: Mapping[str, Model]) -> list[Ope
     volumes = list(spec.get("volumes") or ())
     for request in asked:
         if not any(volume["name"] == _volume_name(request) for volume in volumes):
-            volumes.append(_volume(request, revisions[request.model]))
+            if host_path_root:
+                volumes.append(_host_path(request, models.get(request.model), root=host_path_root))
+            else:
+                volumes.append(_volume(request, revisions[request.model]))
     operations += _changed("/spec/volumes", spec.get("volumes"), volumes)
     for field in ("initContainers", "containers"):
         for index, container in enumerate(spec.get(field) or ()):
@@ -84,6 +90,23 @@ def _volume(request: Request, revision: str) -> dict[str, Any]:
         attributes[keys.ATTRIBUTE_REVISION] = revision
     csi = {"driver": keys.CSI_DRIVER, "readOnly": True, "volumeAttributes": attributes}
     return {"name": _volume_name(request), "csi": csi}
+
+
+def _host_path(request: Request, model: Model | None, *, root: str) -> dict[str, Any]:
+    """kubelet waits until the folder is there (type Directory). Its path has the revision, so that must be known."""
+    if model is None:
+        raise InvalidRequest(
+            "references are not taken in a cluster without CSI", hint="create a Model for it, open to all namespaces"
+        )
+    if "*" not in model.spec.allowed_namespaces:
+        raise Forbidden(
+            f"Model {request.model} is not open to all namespaces, and in this cluster pods mount by hostPath",
+            hint="list '*' in its spec.allowedNamespaces if every pod of the cluster may read it",
+        )
+    path = open_path(PurePosixPath(root), model=request.model, revision=model.status.revision)
+    if path is None or model.status.observed_generation != model.metadata.generation:
+        raise NotFound(f"Model {request.model} has no revision yet", hint="see its condition Resolved, then try again")
+    return {"name": _volume_name(request), "hostPath": {"path": str(path), "type": "Directory"}}
 
 
 def _mounts(container: Mapping[str, Any], asked: Sequence[Request]) -> list[dict[str, Any]]:

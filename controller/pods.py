@@ -1,6 +1,6 @@
 """Reading pods: the facts that the controller takes from a pod's dict, each by one small function.
 
-What a pod mounts is read from its CSI volumes, never from its annotation: the volumes are what the node acts on,
+What a pod mounts is read from its volumes, never from its annotation: the volumes are what the node acts on,
 they are immutable, and they carry the revision that was fixed at admission.
 """
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from api import keys
+from api.open_path import parse_open_path
 
 Pod = dict[str, Any]
 
@@ -31,9 +32,11 @@ def uid(pod: Pod) -> str:
 
 
 def models(pod: Pod) -> tuple[MountedModel, ...]:
-    """The models of the pod's inline volumes of our driver, in order, without repeats."""
+    """The models of the pod's volumes of our driver, or of its host paths, in order, without repeats."""
     found = []
     for volume in pod["spec"].get("volumes") or ():
+        if shown := parse_open_path((volume.get("hostPath") or {}).get("path", "")):
+            found.append(MountedModel(*shown))
         csi = volume.get("csi") or {}
         attributes = csi.get("volumeAttributes") or {}
         model = attributes.get(keys.ATTRIBUTE_MODEL, "")

@@ -30,7 +30,8 @@ log = structlog.get_logger()
 class Webhook:
     """Reads Models from the controller's copy, and from the API server when the copy lacks one."""
 
-    def __init__(self, client: Client, world: World, owners: Owners) -> None:
+    def __init__(self, client: Client, world: World, owners: Owners, *, host_path_root: str = "") -> None:
+        self._host_path_root = host_path_root
         self._client = client
         self._world = world
         self._owners = owners
@@ -40,7 +41,9 @@ class Webhook:
         request = _parse(body)
         pod, namespace = _created(request)
         try:
-            patch = mutate(pod, namespace=namespace, models=await self._models(pod, namespace)) if pod else []
+            models = await self._models(pod, namespace) if pod else {}
+            root = self._host_path_root
+            patch = mutate(pod, namespace=namespace, models=models, host_path_root=root) if pod else []
         except WarmsetError as error:
             log.info("pod.refused", namespace=namespace, reason=error.reason, message=error.message)
             return _review({"uid": request["uid"], "allowed": False, "status": _refusal(error)})

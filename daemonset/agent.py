@@ -33,6 +33,7 @@ from daemonset.fetch import fetcher
 from daemonset.grants import Grants
 from daemonset.logins import Logins
 from daemonset.metrics import Metrics
+from daemonset.open_models import OpenModels
 from daemonset.publications import Publications
 from daemonset.pulls import Fetch, Pulls
 from daemonset.standalone import ConfiguredGrants
@@ -106,13 +107,16 @@ class Agent:
         )
         logins = Logins(store.root, changed=self._changed)
         self._publications = Publications(store, pulls=self._pulls, grants=grants, logins=logins, changed=self._changed)
+        self._open_models = OpenModels(store, pulls=self._pulls, grants=grants, changed=self._changed)
         self._metrics.watch(models=self._pulls.statuses, publications=self._publications.count)
 
     async def run(self, stop: asyncio.Event) -> None:
         async with AsyncExitStack() as stack:
             jobs = {"pulls": self._pulls.run(), **self._upkeep.jobs()}
-            if self._config.socket is None:
-                self._pulls.pins_are_mounts(True)  # nobody can mount anything
+            if self._config.host_path:
+                jobs["open"] = self._open_models.run()
+            if self._config.socket is None or self._config.host_path:
+                self._pulls.pins_are_mounts(True)  # there is no driver that could mount anything
             if self._config.cluster is None:
                 self._pulls.set_desired(from_config(self._config.models))
             else:

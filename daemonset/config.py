@@ -133,6 +133,9 @@ class AgentConfig:
     """Registry hosts (host:port) of a stand-alone agent that have no TLS."""
     allow_executable: bool = False
     """Whether models may hold files of formats that run code when they are loaded (docs/security.md)."""
+    host_path: bool = False
+    """Show models that are open to all namespaces below ``<root>/open``, for pods that mount by hostPath because their
+    cluster has no CSI. No driver is waited for then (docs/host-path.md)."""
     cluster: Cluster | None = None
     peers: Peers | None = None
     """The group that a stand-alone agent shares its pulls with; none means that it reads the source alone."""

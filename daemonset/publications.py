@@ -41,7 +41,8 @@ class Publications:
         self._grants = grants
         self._logins = logins
         self._changed = changed
-        self._pins = store.pins()
+        # Others have pins of their own (open_models.py), which no driver reports.
+        self._pins = {id_: pin for id_, pin in store.pins().items() if "model" in pin.note}
         self._waiting: set[str] = set()
 
     def count(self) -> int:

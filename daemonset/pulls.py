@@ -114,9 +114,12 @@ class Pulls:
 
     def desired_or_held(self) -> Mapping[str, Desired]:
         """All models that a publication may name: the desired ones first, what is to go left out."""
-        gone = {key for key, entry in self._desired.items() if entry.absent}
         entries = self._desired | {k: h.desired for k, h in self._held.items() if k not in self._desired}
-        return {key: entry for key, entry in entries.items() if key not in gone}
+        return {key: entry for key, entry in entries.items() if key not in self.to_go()}
+
+    def to_go(self) -> set[str]:
+        """Keys of the models that the node was told to give up."""
+        return {key for key, entry in self._desired.items() if entry.absent}
 
     def held(self, key: str) -> Held | None:
         return self._held.get(key)

@@ -112,6 +112,7 @@ def _remove_layout(layout: Layout) -> None:
         for path in _entries(folder):
             if ours.fullmatch(path.name):
                 remove(path)
+    remove_folder(layout.root / "open")  # an agent's links to trees
     layout.scrub.unlink(missing_ok=True)
     for folder, _, _ in parts:
         _remove_empty(folder)

@@ -43,6 +43,16 @@ def test_the_agent_reads_its_configuration(setting: str, tmp_path: Path) -> None
     assert config.cluster.broker.url == "https://warmset-controller.warmset-system.svc:9443"
 
 
+def test_agent_and_controller_mean_the_same_folder_in_a_cluster_without_csi(tmp_path: Path) -> None:
+    manifests = render('mount="hostPath"', 'cache.root="/data/warmset"')
+    agent = agent_config(manifests, tmp_path)
+    assert agent.host_path
+    assert controller_config(manifests, tmp_path).host_path_root == str(agent.root)
+    usual = render()
+    assert not agent_config(usual, tmp_path).host_path
+    assert not controller_config(usual, tmp_path).host_path_root
+
+
 def agent_config(manifests: list[Manifest], folder: Path) -> daemonset.config.AgentConfig:
     file = folder / "agent.yaml"
     file.write_text(pick(manifests, "ConfigMap", "warmset-node")["data"]["agent.yaml"])

@@ -207,6 +207,15 @@ def test_two_controllers_that_avoid_each_other(manifests: list[Manifest]) -> Non
     assert pick(manifests, "PodDisruptionBudget", "warmset-controller")["spec"]["maxUnavailable"] == 1
 
 
+def test_a_cluster_without_csi_gets_no_privileged_container_no_driver_and_no_path_but_the_cache() -> None:
+    manifests = render('mount="hostPath"')
+    spec = pick(manifests, "DaemonSet", "warmset-node")["spec"]["template"]["spec"]
+    assert containers(spec).keys() == {"own-cache", "agent"}
+    assert [v["name"] for v in spec["volumes"] if "hostPath" in v] == ["cache"]
+    assert not [c for c in containers(spec).values() if c["securityContext"].get("privileged")]
+    assert "CSIDriver" not in {m["kind"] for m in manifests}
+
+
 def test_agents_and_controllers_are_reached_only_by_those_who_must(manifests: list[Manifest]) -> None:
     def ports(name: str) -> list[list[str]]:
         rules = pick(manifests, "NetworkPolicy", name)["spec"]["ingress"]

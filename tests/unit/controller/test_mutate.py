@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api import keys
-from api.errors import InvalidReference, InvalidRequest, NotFound, WarmsetError
+from api.errors import Forbidden, InvalidReference, InvalidRequest, NotFound, WarmsetError
 from api.resources import Model, ModelSpec, ModelStatus, ObjectMeta
 from controller.mutate import mutate
+from controller.pods import MountedModel
+from controller.pods import models as models_of
 from tests.support.jsonpatch import apply
 
 REVISION = "sha256:" + "a" * 64
@@ -164,3 +166,39 @@ def test_mutating_again_changes_nothing(
     again = mutated(once, models)
     assert all(c["volumeMounts"] for c in again["spec"]["containers"])
     assert again["spec"]["volumes"] == once["spec"]["volumes"]
+
+
+# -- clusters without CSI ---------------------------------------------------------------------------------------
+
+
+def by_host_path(asking: dict[str, Any], models: dict[str, Model]) -> dict[str, Any]:
+    patch = mutate(asking, namespace="team", models=models, host_path_root="/var/lib/warmset")
+    result: dict[str, Any] = apply(asking, patch)
+    return result
+
+
+def test_without_csi_a_pod_gets_the_path_at_which_its_node_shows_the_model() -> None:
+    result = by_host_path(pod(), model(allowed=["*"]))
+    (volume,) = result["spec"]["volumes"]
+    path = f"/var/lib/warmset/open/team/llama/{REVISION}"
+    assert volume["hostPath"] == {"path": path, "type": "Directory"}
+    assert result["spec"]["containers"][0]["volumeMounts"][0]["readOnly"] is True
+    assert models_of(result) == (MountedModel("team/llama", REVISION),)
+
+
+@pytest.mark.parametrize("allowed", [[], ["team"], ["other"]])
+def test_without_csi_a_model_that_is_not_open_to_all_is_refused_even_at_home(allowed: list[str]) -> None:
+    with pytest.raises(Forbidden, match="not open to all namespaces"):
+        by_host_path(pod(), model(allowed=allowed))
+
+
+def test_without_csi_a_reference_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="references are not taken"):
+        by_host_path(pod("oci://r.example/m/llama:v1"), {})
+
+
+def test_without_csi_a_pod_waits_to_be_created_until_its_model_is_resolved() -> None:
+    unresolved = model(allowed=["*"])
+    unresolved["team/llama"].status.observed_generation = 0
+    with pytest.raises(NotFound, match="no revision yet"):
+        by_host_path(pod(), unresolved)
