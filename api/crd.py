@@ -34,6 +34,7 @@ _ATOMIC: Schema = {"x-kubernetes-list-type": "atomic"}  # the API server's own d
 LISTS: dict[str, Schema] = {
     "ModelSpec.allowedNamespaces": _SET,
     "ModelStatus.conditions": _map("type"),
+    "ModelStatus.known": _map("revision"),
     "WarmSetSpec.models": _SET,
     "WarmSetSpec.images": _SET,
     "Placement.nodes": _SET,
@@ -61,6 +62,12 @@ RULES: dict[str, list[Schema]] = {
             "rule": r"!self.matches('[\\s?#]')",
             "message": "must not hold white space, a query or a fragment (a signed query is a credential)",
         },
+    ],
+    "ModelSpec": [
+        {
+            "rule": "!has(self.secretRef) || !has(self.pullSecrets)",
+            "message": "give secretRef or pullSecrets, not both",
+        }
     ],
     "Placement": [
         {

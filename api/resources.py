@@ -98,6 +98,14 @@ class FileSelection(Wire):
     )
 
 
+class KnownRevision(Wire):
+    """A revision that the Model has had, and what it was resolved from: an edited spec means something else."""
+
+    revision: Revision
+    source: Annotated[str, Meta(description="The reference, pinned to the revision.")]
+    files: FileSelection | None = None
+
+
 class ModelSpec(Wire):
     """Where a model comes from, and who may have it."""
 
@@ -110,6 +118,14 @@ class ModelSpec(Wire):
         ),
     ]
     secret_ref: Annotated[SecretRef | None, Meta(description="Credential for the source.")] = None
+    pull_secrets: Annotated[
+        list[Name],
+        Meta(
+            max_length=16,
+            description="As a pod's imagePullSecrets, in the Model's namespace: the first with a login for the source's"
+            " host is used, none where none has. Not beside secretRef.",
+        ),
+    ] = field(default_factory=list)
     files: Annotated[FileSelection | None, Meta(description="Which files of the source make the tree.")] = None
     allowed_namespaces: Annotated[
         list[str], Meta(max_length=256, description="Other namespaces whose pods may mount it; '*' for all.")
@@ -124,6 +140,9 @@ class ModelStatus(Wire):
     bytes: Bytes = 0
     files: Annotated[int, Meta(ge=0)] = 0
     tree: TreeDigest = ""
+    known: Annotated[list[KnownRevision], Meta(max_length=16, description="Its revisions, the newest first.")] = field(
+        default_factory=list
+    )
     conditions: list[Condition] = field(default_factory=list)
 
 

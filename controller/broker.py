@@ -15,11 +15,11 @@ import structlog
 from api import keys
 from api.broker import Grant, GrantRequest
 from api.errors import Forbidden, NotFound, Unauthorized
-from api.reference import OciReference
+from api.reference import OciReference, parse_reference
 from api.resources import Model, NodeCache
 from controller.config import Sources
 from controller.credentials import credential
-from controller.resolving import pinned
+from controller.resolving import known_revision
 from controller.resources import NODE_CACHE
 from controller.world import World
 from kube.client import ApiError, Client
@@ -44,7 +44,8 @@ class Broker:
         model = self._world.models_by_hash.get(request.model)
         if model is None:
             raise NotFound("the Model does not exist any more")
-        reference = pinned(model, request.revision)
+        known = known_revision(model, request.revision)
+        reference = parse_reference(known.source)
         self._sources.check(reference)
         found = await credential(self._client, model, reference=reference)
         host = reference.host if isinstance(reference, OciReference) else ""
@@ -54,8 +55,8 @@ class Broker:
             source=str(reference),
             revision=request.revision,
             namespaces=_namespaces(model),
-            include=model.spec.files.include if model.spec.files else [],
-            exclude=model.spec.files.exclude if model.spec.files else [],
+            include=known.files.include if known.files else [],
+            exclude=known.files.exclude if known.files else [],
             credential=found,
             plain_http=host in self._sources.plain_http,
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -23,13 +24,22 @@ _KEY = ".dockerconfigjson"
 
 
 async def credential(client: Client, model: Model, *, reference: Reference) -> RegistryCredential | None:
-    """The Model's credential for the host of ``reference``; None where the Model names no Secret.
+    """The Model's credential for the host of ``reference``; None where the Model names no Secret, or none of its
+    pull secrets is for that host.
 
     Raises SecretNotGranted, NotFound, InvalidRequest, Unauthorized, ApiError or ClusterUnavailable.
     """
-    if model.spec.secret_ref is None:
-        return None
-    namespace, name = model.metadata.namespace, model.spec.secret_ref.name
+    namespace = model.metadata.namespace
+    if model.spec.secret_ref is not None:
+        return await _read(client, namespace, model.spec.secret_ref.name, reference)
+    for name in model.spec.pull_secrets:
+        # As kubelet: one that is missing, or for other hosts, does not keep it from the next.
+        with suppress(NotFound, Unauthorized):
+            return await _read(client, namespace, name, reference)
+    return None
+
+
+async def _read(client: Client, namespace: str, name: str, reference: Reference) -> RegistryCredential:
     try:
         secret = await client.get(SECRET, name, namespace=namespace)
     except ApiError as error:

@@ -75,6 +75,8 @@ async def _ensure_model(client: Client, known: Model | None, request: Request, t
         spec: dict[str, Any] = {"source": request.source}
         if request.secret:
             spec["secretRef"] = {"name": request.secret}
+        if request.pull_secrets:
+            spec["pullSecrets"] = list(request.pull_secrets)
         meta = {"name": request.name, "namespace": request.namespace, "ownerReferences": [_reference(top)]}
         await _create_once(client, MODEL, {"apiVersion": API_VERSION, "kind": "Model", "metadata": meta, "spec": spec})
     elif not any(owner.uid == top.uid for owner in known.metadata.owner_references):

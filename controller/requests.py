@@ -5,9 +5,9 @@
     warmset.dev/model: oci://host/models/llama:v1 a reference; the controller makes the Model ref-<hash> for it
     warmset.dev/model: llama, llama-draft         several
 
-A bare reference is pulled with the Secret that ``warmset.dev/secret`` names, else (oci only) with the pod's first
-imagePullSecret, else anonymously. The Secret is part of the made Model's identity, so that two pods with different
-credentials never share one.
+A bare reference is pulled with the Secret that ``warmset.dev/secret`` names, else (oci only) with the first of the
+pod's imagePullSecrets that has a login for its host, else anonymously. The Secrets are part of the made Model's
+identity, so that two pods with different credentials never share one.
 """
 
 from __future__ import annotations
@@ -25,18 +25,20 @@ from controller.pods import Pod
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _MOST_MODELS = 32
+_MOST_SECRETS = 16  # as the schema of Models
 _NOT_A_SOURCE_IN_A_CLUSTER = ("file",)  # a path on a node's disk belongs to nobody's namespace
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One model asked for. ``source`` and ``secret`` are set for a bare reference only."""
+    """One model asked for. ``source``, and ``secret`` or ``pull_secrets``, are set for a bare reference only."""
 
     namespace: str
     name: str
     path: str
     source: str = ""
     secret: str = ""
+    pull_secrets: tuple[str, ...] = ()
 
     @property
     def model(self) -> str:
@@ -86,16 +88,19 @@ def _bare(text: str, pod: Pod, *, namespace: str, path: str | None) -> Request:
         raise InvalidReference(f"{scheme}:// is not a source in a cluster", hint="put the model into a registry")
     annotations = pod["metadata"].get("annotations") or {}
     secret = annotations.get(keys.SECRET, "")
+    pull_secrets: tuple[str, ...] = ()
     if not secret and scheme == "oci":
-        secret = next((s["name"] for s in pod["spec"].get("imagePullSecrets") or () if s.get("name")), "")
+        named = [s["name"] for s in pod["spec"].get("imagePullSecrets") or () if s.get("name")]
+        pull_secrets = tuple(dict.fromkeys(named))[:_MOST_SECRETS]
     source = str(reference)
-    digest = hashlib.sha256(f"{source}\n{secret}".encode()).hexdigest()[:16]
+    digest = hashlib.sha256("\n".join((source, secret, *pull_secrets)).encode()).hexdigest()[:16]
     return Request(
         namespace=namespace,
         name=f"ref-{digest}",
         path=path or f"{keys.MODELS_FOLDER}/{reference.name}",
         source=source,
         secret=secret,
+        pull_secrets=pull_secrets,
     )
 
 

@@ -13,9 +13,9 @@ import msgspec
 import structlog
 
 from api.broker import RegistryCredential
-from api.errors import WarmsetError
-from api.reference import Reference, parse_reference
-from api.resources import Model, ModelStatus
+from api.errors import NotFound, WarmsetError
+from api.reference import parse_reference
+from api.resources import KnownRevision, Model, ModelStatus
 from cache.sources import Credential, Resolved, SourceOptions, resolve
 from controller.conditions import condition, with_condition
 from controller.config import Sources
@@ -25,6 +25,7 @@ from kube.client import Client
 
 RESOLVED, VERIFIED = "Resolved", "Verified"
 RESOLVE_TIMEOUT_S = 60.0
+MOST_KNOWN = 16  # revisions; pods seldom live through more of them
 
 log = structlog.get_logger()
 
@@ -96,9 +97,21 @@ def verified(model: Model, trees: Iterable[str]) -> ModelStatus:
     return msgspec.structs.replace(model.status, tree=tree, conditions=conditions)
 
 
-def pinned(model: Model, revision: str) -> Reference:
-    """The Model's reference at exactly this revision. Raises InvalidReference or InvalidArtifact."""
-    return parse_reference(model.spec.source).pinned(revision)
+def known_revision(model: Model, revision: str) -> KnownRevision:
+    """Where this revision comes from: what it was resolved from, whatever the spec says by now.
+
+    Raises NotFound for a revision that the Model never had: what a volume names is up to whoever writes the pod.
+    """
+    for known in model.status.known:
+        if known.revision == revision:
+            return known
+    if is_resolved(model) and revision == model.status.revision:
+        source = str(parse_reference(model.spec.source).pinned(revision))
+        return KnownRevision(revision=revision, source=source, files=model.spec.files)
+    raise NotFound(
+        f"Model {model.metadata.namespace}/{model.metadata.name} never had revision {revision[:80]}, or long ago",
+        hint="delete the pod; a new one gets the present revision",
+    )
 
 
 def source_options(found: RegistryCredential | None, *, sources: Sources) -> SourceOptions:
@@ -123,7 +136,10 @@ async def _ask(client: Client, model: Model, *, sources: Sources) -> Resolved:
 
 
 def _success(model: Model, resolved: Resolved) -> ModelStatus:
+    now = KnownRevision(revision=resolved.revision, source=str(resolved.reference), files=model.spec.files)
+    before = [known for known in model.status.known if known.revision != resolved.revision]
     return ModelStatus(
+        known=[now, *before][:MOST_KNOWN],
         observed_generation=model.metadata.generation,
         revision=resolved.revision,
         bytes=resolved.bytes,

@@ -94,11 +94,12 @@ async def test_a_bad_source_is_refused_with_its_reason(cluster: Client, source: 
         {},
         {"nodeSelector": {"pool": "gpu"}, "groups": {"count": 1, "size": 2}},
         {"groups": {"count": 1, "size": 2}, "workload": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "a"}},
+        {"nodes": ["n1"], "nodeSelector": {}},
     ],
-    ids=["none", "two", "two others"],
+    ids=["none", "two", "two others", "nodes by name and by label"],
 )
-async def test_a_placement_is_exactly_one_of_three(cluster: Client, placement: dict[str, Any]) -> None:
-    with pytest.raises(ApiError, match="exactly one of nodeSelector, groups and workload"):
+async def test_a_placement_is_exactly_one_of_four(cluster: Client, placement: dict[str, Any]) -> None:
+    with pytest.raises(ApiError, match="exactly one of nodeSelector, nodes, groups and workload"):
         await cluster.create(WARM_SETS, warm_set(placement), namespace="default")
 
 

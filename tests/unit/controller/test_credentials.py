@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from api.errors import InvalidRequest, Unauthorized
 from api.reference import parse_reference
-from controller.credentials import for_host
+from api.resources import Model, ModelSpec, ObjectMeta, SecretRef
+from controller.credentials import credential, for_host
+from kube.client import ApiError, Client
 
 PASSWORD = "hunter2-canary"
 REFERENCE = parse_reference("oci://r.example:5000/models/llama:v1")
@@ -68,3 +70,42 @@ def test_an_unreadable_secret_is_named_and_not_quoted(broken: dict[str, Any]) ->
         for_host(broken, REFERENCE, name="team/login")
     assert "team/login" in refused.value.message
     assert PASSWORD not in f"{refused.value} {refused.value.__cause__}"
+
+
+class Secrets:
+    """Of namespace team, by name; any other is not there."""
+
+    def __init__(self, **secrets: dict[str, Any]) -> None:
+        self._secrets = secrets
+
+    async def get(self, resource: Any, name: str, *, namespace: str) -> dict[str, Any]:
+        if namespace != "team" or name not in self._secrets:
+            raise ApiError(404, "NotFound", "")
+        return self._secrets[name]
+
+
+def model(**spec: Any) -> Model:
+    meta = ObjectMeta(name="llama", namespace="team")
+    return Model(metadata=meta, spec=ModelSpec(source="oci://r.example:5000/models/llama:v1", **spec))
+
+
+OURS = secret({"auths": {"r.example:5000": {"auth": auth()}}})
+OTHERS = secret({"auths": {"other.example": {"auth": auth("other")}}})
+
+
+async def test_of_several_pull_secrets_the_first_with_a_login_for_the_host_is_taken() -> None:
+    client = cast("Client", Secrets(others=OTHERS, ours=OURS))
+    found = await credential(client, model(pull_secrets=["gone", "others", "ours"]), reference=REFERENCE)
+    assert found is not None
+    assert found.username == "reader"
+
+
+async def test_pull_secrets_for_other_hosts_leave_the_source_anonymous() -> None:
+    client = cast("Client", Secrets(others=OTHERS))
+    assert await credential(client, model(pull_secrets=["others"]), reference=REFERENCE) is None
+
+
+async def test_a_secret_named_for_the_model_has_to_have_its_login() -> None:
+    client = cast("Client", Secrets(others=OTHERS))
+    with pytest.raises(Unauthorized):
+        await credential(client, model(secret_ref=SecretRef(name="others")), reference=REFERENCE)
