@@ -65,6 +65,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Further names and addresses for the certificate, for a controller that runs outside the cluster."""
     webhook_configuration: str = "warmset-pods"
     """MutatingWebhookConfiguration whose caBundle is kept."""
+    webhook_client_ca: str = ""
+    """PEM of the authorities that sign the API server's client certificate for webhooks; where given, nobody else is
+    answered there (docs/security.md)."""
     max_hold: str = "30m"
     """Longest time that a gate holds a pod."""
     host_path_root: str = ""

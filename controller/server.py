@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -23,6 +23,10 @@ from kube.client import ApiError
 
 MOST_BYTES = 8 << 20  # a pod is at most 1.5 MiB in etcd; a review holds it once or twice
 
+MUTATE, INHERIT = "/mutate", "/inherit"
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 log = structlog.get_logger()
 
 
@@ -30,7 +34,18 @@ log = structlog.get_logger()
 async def serve_https(
     address: tuple[str, int], *, tls: ssl.SSLContext, webhook: Webhook, broker: Broker, metrics: Metrics
 ) -> AsyncIterator[tuple[str, int]]:
-    """``POST /mutate``, ``/inherit`` and ``/v1/grants``; yields the address it listens on."""
+    """``POST /mutate``, ``/inherit`` and ``/v1/grants``; yields the address it listens on.
+
+    Where ``tls`` asks for client certificates, the first two answer only who shows one.
+    """
+
+    @web.middleware
+    async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
+        asks_webhook = request.path in (MUTATE, INHERIT)
+        certificate = request.transport.get_extra_info("peercert") if request.transport is not None else None
+        if asks_webhook and tls.verify_mode is not ssl.CERT_NONE and not certificate:
+            return _json(NodeError(reason="Unauthorized", message="a client certificate is needed"), status=401)
+        return await handler(request)
 
     async def mutate(request: web.Request) -> web.Response:
         begun = time.monotonic()
@@ -65,8 +80,8 @@ async def serve_https(
         except (WarmsetError, ApiError) as error:
             return _failed(error)
 
-    app = web.Application(client_max_size=MOST_BYTES)
-    app.add_routes([web.post("/mutate", mutate), web.post("/inherit", inherit), web.post("/v1/grants", grant)])
+    app = web.Application(client_max_size=MOST_BYTES, middlewares=[admit])
+    app.add_routes([web.post(MUTATE, mutate), web.post(INHERIT, inherit), web.post("/v1/grants", grant)])
     async with _listen(app, address, tls=tls) as bound:
         yield bound
 

@@ -37,6 +37,9 @@ class Trust:
     def __init__(self, client: Client, config: Config) -> None:
         self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.tls.minimum_version = ssl.TLSVersion.TLSv1_2
+        if config.webhook_client_ca:
+            self.tls.verify_mode = ssl.CERT_OPTIONAL  # agents have none; they show the broker a token
+            self.tls.load_verify_locations(cadata=config.webhook_client_ca)
         self._client = client
         self._config = config
         self._loaded = b""
