@@ -8,17 +8,8 @@ from typing import Literal
 
 import click
 
-from cli.amounts import Size
+from cli.amounts import Rate
 from cli.local import open_store, output_option, plain_hosts, root_option, show_json, size_text
-
-
-class Rate(Size):
-    """Bytes per second, such as 50MB or 1GiB."""
-
-    name = "rate"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        return super().convert(str(value).removesuffix("/s"), param, ctx)
 
 
 @click.command()
