@@ -9,9 +9,15 @@ and revision that the node's NodeCache names.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from msgspec import field
 
 from api.resources import Wire
+
+# How far inside the source's host may lie, by what an administrator has said of it (docs/security.md): on the open
+# internet, in a private network too, or anywhere.
+Reach = Literal["public", "private", "anywhere"]
 
 
 class GrantRequest(Wire):
@@ -35,6 +41,7 @@ class Grant(Wire):
     model: str  # namespace/name
     source: str  # reference, pinned to the revision
     revision: str
+    reach: Reach = "public"
     namespaces: list[str] = field(default_factory=list)  # whose pods may mount it; '*' for all
     include: list[str] = field(default_factory=list)
     exclude: list[str] = field(default_factory=list)

@@ -54,6 +54,7 @@ class Broker:
             model=f"{model.metadata.namespace}/{model.metadata.name}",
             source=str(reference),
             revision=request.revision,
+            reach=self._sources.reach(reference),
             namespaces=_namespaces(model),
             include=known.files.include if known.files else [],
             exclude=known.files.exclude if known.files else [],

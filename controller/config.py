@@ -21,6 +21,7 @@ import msgspec
 import yaml
 from msgspec import Struct, field
 
+from api.broker import Reach
 from api.errors import Forbidden, InvalidRequest
 from api.reference import OciReference, Reference
 from controller import durations
@@ -34,20 +35,29 @@ class Sources(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     schemes: tuple[str, ...] = ("oci", "hf", "s3", "gs", "az", "https")
     hosts: tuple[str, ...] = ("*",)
     """Globs over what stands after ``://``: the host (with its port, where a reference has one), or for hf the
-    organisation, for object stores the bucket."""
+    organisation, for object stores the bucket. The glob ``*`` means hosts on the open internet; what another one
+    matches may lie in a private network, and what is named without a wildcard anywhere."""
     plain_http: tuple[str, ...] = ()
     """Hosts (as in a reference) that have no TLS."""
 
     def check(self, reference: Reference) -> None:
         """Raises Forbidden."""
         scheme = "oci" if isinstance(reference, OciReference) else reference.scheme
-        host = reference.host if isinstance(reference, OciReference) else reference.location.partition("/")[0]
+        host = _host(reference)
         if scheme not in self.schemes:
             raise Forbidden(
                 f"sources of scheme {scheme}:// are not allowed here", hint="ask the cluster's administrator"
             )
         if not any(fnmatch.fnmatchcase(host, pattern) for pattern in self.hosts):
             raise Forbidden(f"sources at {host} are not allowed here", hint="ask the cluster's administrator")
+
+    def reach(self, reference: Reference) -> Reach:
+        """How far inside the host of a reference may lie."""
+        host = _host(reference)
+        if host in (*self.hosts, *self.plain_http):
+            return "anywhere"
+        named = any(set(pattern) != {"*"} and fnmatch.fnmatchcase(host, pattern) for pattern in self.hosts)
+        return "private" if named else "public"
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -95,6 +105,10 @@ def load(path: Path | None, *, namespace: str = "") -> Config:
     for address in (config.listen_https, config.listen_http):
         split_address(address)
     return msgspec.structs.replace(config, namespace=namespace or config.namespace or _own_namespace())
+
+
+def _host(reference: Reference) -> str:
+    return reference.host if isinstance(reference, OciReference) else reference.location.partition("/")[0]
 
 
 def split_address(text: str) -> tuple[str, int]:

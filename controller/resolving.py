@@ -14,9 +14,10 @@ import structlog
 
 from api.broker import RegistryCredential
 from api.errors import NotFound, WarmsetError
-from api.reference import parse_reference
+from api.reference import Reference, parse_reference
 from api.resources import KnownRevision, Model, ModelStatus
 from cache.sources import Credential, Resolved, SourceOptions, resolve
+from cache.sources.options import REACH
 from controller.conditions import condition, with_condition
 from controller.config import Sources
 from controller.credentials import credential
@@ -114,7 +115,7 @@ def known_revision(model: Model, revision: str) -> KnownRevision:
     )
 
 
-def source_options(found: RegistryCredential | None, *, sources: Sources) -> SourceOptions:
+def source_options(found: RegistryCredential | None, *, reference: Reference, sources: Sources) -> SourceOptions:
     login = None
     if found is not None:
         login = Credential(
@@ -123,13 +124,15 @@ def source_options(found: RegistryCredential | None, *, sources: Sources) -> Sou
             password=found.password,
             identity_token=found.identity_token,
         )
-    return SourceOptions(credential=login, plain_http=frozenset(sources.plain_http))
+    return SourceOptions(
+        credential=login, plain_http=frozenset(sources.plain_http), reach=REACH[sources.reach(reference)]
+    )
 
 
 async def _ask(client: Client, model: Model, *, sources: Sources) -> Resolved:
     reference = parse_reference(model.spec.source)
     sources.check(reference)
-    options = source_options(await credential(client, model, reference=reference), sources=sources)
+    options = source_options(await credential(client, model, reference=reference), reference=reference, sources=sources)
     files = model.spec.files
     include, exclude = (files.include, files.exclude) if files else ([], [])
     return await asyncio.to_thread(resolve, reference, options=options, include=include, exclude=exclude)

@@ -74,6 +74,7 @@ async def run(config: AgentConfig) -> None:
                 ambient=config.cluster is None,
                 allow_executable=config.allow_executable,
                 exchanges=exchanges,
+                mirrors=config.mirrors,
             )
             await Agent(config, store=store, fetch=fetch).run(stop)
 

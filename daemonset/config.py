@@ -36,6 +36,7 @@ import yaml
 from api.errors import InvalidRequest
 from api.reference import parse_reference
 from cache.exchange.cohorts import MAX_MEMBERS
+from cache.sources.mirrors import Mirror, Mirrors
 from cache.store.capacity import SHARED, Watermarks
 
 DEFAULT_NAMESPACE = "default"  # of a stand-alone model whose name has none
@@ -131,6 +132,8 @@ class AgentConfig:
     """What a stand-alone agent holds. Taking a model out of the list removes nothing from the disk."""
     plain_http: frozenset[str] = frozenset()
     """Registry hosts (host:port) of a stand-alone agent that have no TLS."""
+    mirrors: tuple[Mirror, ...] = ()
+    """Other servers to ask before a registry, in their order (docs/sources.md)."""
     allow_executable: bool = False
     """Whether models may hold files of formats that run code when they are loaded (docs/security.md)."""
     host_path: bool = False
@@ -212,6 +215,7 @@ def _path(kind: type, value: object) -> object:
 
 def _check(config: AgentConfig) -> None:
     split_address(config.listen)
+    Mirrors(config.mirrors)  # refuses what is no URL
     if config.cluster is None:
         _check_standalone(config)
     elif config.models or config.plain_http or config.peers:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import structlog
 
 from api.broker import Grant
 from api.reference import OciReference, parse_reference
 from cache.exchange.group import Exchanges
 from cache.pull import Pulled, pull
 from cache.sources import Credential, SourceOptions
+from cache.sources.mirrors import Mirror, Mirrors
+from cache.sources.options import REACH
 from cache.store import Store
 from cache.transfer.progress import Progress
 from daemonset.config import Limits
 from daemonset.pulls import Fetch
+
+log = structlog.get_logger()
 
 
 def fetcher(
@@ -23,11 +30,13 @@ def fetcher(
     ambient: bool,
     allow_executable: bool = False,
     exchanges: Exchanges | None = None,
+    mirrors: Sequence[Mirror] = (),
 ) -> Fetch:
     """``ambient`` lets a stand-alone agent use its user's logins; in a cluster a node has none to lend.
 
     ``exchanges`` shares the pulls with a group.
     """
+    ways = Mirrors(mirrors, on_failure=_log_mirror)  # one for all pulls, so that none asks where another has failed
     # Shared out beforehand: the sum holds whatever runs, and one pull alone gets its share only.
     share = limits.download_bytes_per_second
     limit_bps = None if share is None else max(1, share // limits.pulls)
@@ -36,7 +45,7 @@ def fetcher(
         return pull(
             store,
             parse_reference(grant.source),
-            options=source_options(grant, ambient=ambient),
+            options=replace(source_options(grant, ambient=ambient), mirrors=ways),
             include=grant.include,
             exclude=grant.exclude,
             allow_executable=allow_executable,
@@ -59,4 +68,10 @@ def source_options(grant: Grant, *, ambient: bool) -> SourceOptions:
             host=given.host, username=given.username, password=given.password, identity_token=given.identity_token
         )
     without_tls = {reference.host} if grant.plain_http and isinstance(reference, OciReference) else set()
-    return SourceOptions(credential=credential, plain_http=frozenset(without_tls), ambient=ambient)
+    return SourceOptions(
+        credential=credential, plain_http=frozenset(without_tls), ambient=ambient, reach=REACH[grant.reach]
+    )
+
+
+def _log_mirror(mirror: Mirror, error: Exception) -> None:
+    log.warning("mirror.failed", mirror=mirror.url, host=mirror.host, error=str(error))

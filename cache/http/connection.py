@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from api.errors import SourceUnavailable
+from api.errors import Forbidden, SourceUnavailable
+from cache.http.guard import Reach, reach_of
 from cache.http.network import Network, Proxy, tls_context
 from cache.http.response import MAX_HEAD_BYTES, Pace, Response, parse_head
 from cache.http.url import Origin, Url
 
 _RECEIVE_BYTES = 4 << 20  # asked of the kernel, which caps it at net.core.rmem_max
 _SEND_PIECE = 1 << 20
+_MAX_ADDRESSES = 8  # of one name: each may cost a time limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class FileBody:
 
 
 Body = bytes | FileBody
+_AddrInfo = tuple[int, int, int, str, tuple[Any, ...]]  # as getaddrinfo gives it
 
 
 class Connection:
@@ -110,17 +112,21 @@ class Connection:
             self._sock.shutdown(socket.SHUT_RDWR)
 
 
-def dial(origin: Origin, *, network: Network, guarded: bool) -> Connection:
-    """Connect to ``origin``. ``guarded`` refuses addresses that only a trick would name (see ``_vetted``).
+def dial(origin: Origin, *, network: Network, reach: Reach) -> Connection:
+    """Connect to ``origin``, at none of its addresses that lies further inside than ``reach``.
 
-    Raises SourceUnavailable for every way in which this can fail.
+    A proxy connects by itself, and its own rules decide where to; a name is then judged by what it means here, where
+    it means anything. Raises Forbidden, or SourceUnavailable for every way in which connecting can fail.
     """
     proxy = network.proxy_for(origin)
     try:
         if proxy is None:
-            sock = _connect(origin.host, origin.port, network=network, guarded=guarded)
+            sock = _connect(_addresses(origin, reach=reach), network=network)
         else:
-            sock = _connect(proxy.host, proxy.port, network=network, guarded=False)
+            with contextlib.suppress(socket.gaierror):
+                _addresses(origin, reach=reach)
+            there = Origin("http", proxy.host, proxy.port)
+            sock = _connect(_addresses(there, reach=Reach.LOCAL), network=network)
         if origin.scheme == "https":
             if proxy is not None:
                 _tunnel(sock, origin, proxy=proxy)
@@ -142,11 +148,21 @@ def _hint(error: OSError, origin: Origin) -> str:
     return ""
 
 
-def _connect(host: str, port: int, *, network: Network, guarded: bool) -> socket.socket:
+def _addresses(origin: Origin, *, reach: Reach) -> Sequence[_AddrInfo]:
+    """What the name means now, and may: these very addresses are connected to, so that no second answer matters."""
+    found = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+    allowed = [info for info in found if reach_of(str(info[4][0])) <= reach]
+    if not allowed:
+        raise Forbidden(
+            f"{origin} lies where nothing named from outside may lead: in a private network, or on this machine",
+            hint="an administrator can list the host by its name (docs/security.md)",
+        )
+    return allowed[:_MAX_ADDRESSES]
+
+
+def _connect(addresses: Sequence[_AddrInfo], *, network: Network) -> socket.socket:
     problem: OSError | None = None
-    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        if guarded:
-            _vetted(str(address[0]))
+    for family, kind, protocol, _, address in addresses:
         sock = socket.socket(family, kind, protocol)
         try:
             sock.settimeout(network.connect_timeout_s)
@@ -158,16 +174,7 @@ def _connect(host: str, port: int, *, network: Network, guarded: bool) -> socket
             problem = error
         else:
             return sock
-    raise problem or OSError(f"{host} has no address")
-
-
-def _vetted(address: str) -> None:
-    """Refuse what a server has no business sending us to: this machine, link-local metadata services, nobody."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    mapped = getattr(ip, "ipv4_mapped", None)
-    ip = mapped or ip
-    if ip.is_loopback or ip.is_link_local or ip.is_unspecified or ip.is_multicast or str(ip) == "fd00:ec2::254":
-        raise OSError(f"{address} is not an address that a redirect may lead to")
+    raise problem or OSError("the name has no address")
 
 
 def _tunnel(sock: socket.socket, origin: Origin, *, proxy: Proxy) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from cache.http.guard import Reach
+from cache.sources.mirrors import Mirrors
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +21,25 @@ class Credential:
     identity_token: str = field(default="", repr=False)
 
 
+# As api.broker says it.
+REACH: Mapping[str, Reach] = {"public": Reach.PUBLIC, "private": Reach.PRIVATE, "anywhere": Reach.LOCAL}
+
+
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
     """``ambient`` lets a source use what the user is logged in to (docker's configuration, a Hub token, a cloud's
     environment) and drivers of schemes that reach anywhere. In a cluster it stays off: a node's own credentials must
-    never serve somebody's reference."""
+    never serve somebody's reference.
+
+    ``reach`` is how far inside a reference's own host may lie, unless whoever runs us has named it: as one without
+    TLS, or by being the user."""
 
     credential: Credential | None = None
     plain_http: frozenset[str] = frozenset()  # hosts (as in a reference) that are spoken to without TLS
     ambient: bool = False
+    reach: Reach = Reach.PUBLIC
+    mirrors: Mirrors = field(default_factory=Mirrors, compare=False)
     platform: str = ""  # os/architecture[/variant], to choose in an index; empty where only one can be meant
+
+    def reach_for(self, host: str) -> Reach:
+        return Reach.LOCAL if self.ambient or host in self.plain_http else self.reach

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cli.local import open_store, output_option, plain_hosts, root_option, show_json, size_text
+from cli.local import open_store, output_option, root_option, show_json, size_text
 
 
 @click.command("import")
@@ -45,8 +45,8 @@ def command(
     from api.reference import parse_reference
     from cache.importing import import_known, import_new
     from cache.pull import pull
-    from cache.sources import SourceOptions
     from cli.progress import Reporter
+    from cli.settings import user_options
 
     folder = folder.absolute()
     with open_store(root) as store:
@@ -55,7 +55,7 @@ def command(
             report = {"reference": folder.as_uri(), "taken": len(tree.files), "different": [], "bytesOrigin": 0}
         else:
             parsed = parse_reference(reference)
-            options = SourceOptions(plain_http=plain_hosts(parsed, plain_http=plain_http), ambient=True)
+            options = user_options(parsed, plain_http=plain_http)
             taken = import_known(store, folder, parsed, options=options, hard_link=hard_link)
             for name in taken.different:
                 click.echo(f"{name} is not what {reference} lists: fetching it", err=True)

@@ -9,7 +9,7 @@ from typing import Literal
 import click
 
 from cli.amounts import Rate
-from cli.local import open_store, output_option, plain_hosts, root_option, show_json, size_text
+from cli.local import open_store, output_option, root_option, show_json, size_text
 
 
 @click.command()
@@ -67,13 +67,13 @@ def command(
     from api.reference import parse_reference
     from cache.origin import Origin
     from cache.pull import pull
-    from cache.sources import SourceOptions
     from cache.sources.artifact import Filter
     from cli.progress import Reporter
+    from cli.settings import user_options
 
     started_s = time.monotonic()
     parsed = parse_reference(reference)
-    options = SourceOptions(plain_http=plain_hosts(parsed, plain_http=plain_http), ambient=True, platform=platform)
+    options = user_options(parsed, plain_http=plain_http, platform=platform)
     try:
         with open_store(root) as store, Reporter(parsed.name) as reporter:
             pulled = pull(

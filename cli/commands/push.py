@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from cli.local import output_option, plain_hosts, show_json, size_text
+from cli.local import output_option, show_json, size_text
 
 
 @click.command()
@@ -42,12 +42,12 @@ def command(
     from api.errors import Cancelled
     from api.reference import parse_reference
     from cache.push import push
-    from cache.sources import SourceOptions
     from cli.progress import Reporter
+    from cli.settings import user_options
 
     started_s = time.monotonic()
     parsed = parse_reference(reference)
-    options = SourceOptions(plain_http=plain_hosts(parsed, plain_http=plain_http), ambient=True)
+    options = user_options(parsed, plain_http=plain_http)
     try:
         with Reporter(parsed.name) as reporter:
             pushed = push(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from api.digest import Digest
-from cli.local import find_tree, open_store, output_option, plain_hosts, root_option, show_json, size_text
+from cli.local import find_tree, open_store, output_option, root_option, show_json, size_text
 
 if TYPE_CHECKING:
     from api.tree import TreeFile
@@ -81,7 +81,7 @@ def _repair(
 ) -> dict[Digest, int]:
     """Bytes fetched for each tree."""
     from cache.repair import pull_again, quarantine_wrong
-    from cache.sources import SourceOptions
+    from cli.settings import user_options
 
     for files in wrong.values():  # all of them first: two trees may share a blob
         quarantine_wrong(store, files)
@@ -89,9 +89,7 @@ def _repair(
         tree: pull_again(
             store,
             tree,
-            options=lambda reference: SourceOptions(
-                plain_http=plain_hosts(reference, plain_http=plain_http), ambient=True
-            ),
+            options=lambda reference: user_options(reference, plain_http=plain_http),
             on_progress=on_progress,
         ).bytes_origin
         for tree in wrong

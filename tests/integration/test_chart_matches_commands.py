@@ -78,6 +78,18 @@ def test_the_controller_reads_its_configuration(tmp_path: Path) -> None:
     assert config.max_hold_s == 600
 
 
+def test_the_nodes_read_their_mirrors(tmp_path: Path) -> None:
+    settings = [
+        'sources.mirrors=[{"host": "r.example.com", "url": "https://m.example.com"},'
+        '{"host": "r.example.com", "url": "http://127.0.0.1:4001", "tags": true}]'
+    ]
+    mirrors = agent_config(render(*settings), tmp_path).mirrors
+    assert [(mirror.host, mirror.url, mirror.tags) for mirror in mirrors] == [
+        ("r.example.com", "https://m.example.com", False),
+        ("r.example.com", "http://127.0.0.1:4001", True),
+    ]
+
+
 def test_values_repeat_the_commands_own_defaults(manifests: list[Manifest], tmp_path: Path) -> None:
     """Two places that say the same thing must not drift apart."""
     assert agent_config(manifests, tmp_path).limits == daemonset.config.Limits()

@@ -92,6 +92,7 @@ async def test_an_agent_is_granted_what_its_nodecache_names(control: Control, cl
         revision=REVISION,
         namespaces=["other", "team"],
         include=["*.safetensors"],
+        reach="anywhere",
         plain_http=True,
     )
 

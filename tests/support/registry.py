@@ -26,14 +26,18 @@ def registry_missing() -> bool:
     return find_binary("docker-registry") is None
 
 
-def start_registry(folder: Path, *, htpasswd: Path | None = None, port: int | None = None) -> Registry:
-    """Start one; ``htpasswd`` (bcrypt) makes it ask for a user and password. Stop it with ``stop``."""
+def start_registry(
+    folder: Path, *, htpasswd: Path | None = None, port: int | None = None, proxy_of: str = ""
+) -> Registry:
+    """Start one; ``htpasswd`` (bcrypt) makes it ask for a user and password, ``proxy_of`` a pull-through cache of
+    another one's host. Stop it with ``stop``."""
     binary = find_binary("docker-registry")
     if binary is None:
         raise RuntimeError(HOW_TO_GET)
     port = port or free_port()
     folder.mkdir(parents=True, exist_ok=True)
     auth = f"auth:\n  htpasswd:\n    realm: test\n    path: {htpasswd}\n" if htpasswd else ""
+    proxy = f"proxy:\n  remoteurl: http://{proxy_of}\n" if proxy_of else ""
     config = folder / "config.yml"
     config.write_text(
         "version: 0.1\n"
@@ -41,7 +45,7 @@ def start_registry(folder: Path, *, htpasswd: Path | None = None, port: int | No
         f"storage:\n  filesystem:\n    rootdirectory: {folder / 'data'}\n    maxthreads: 100\n"
         "  delete:\n    enabled: true\n"
         f"http:\n  addr: 127.0.0.1:{port}\n"
-        f"{auth}"
+        f"{auth}{proxy}"
     )
     server = Server([binary, "serve", config], log=folder / "log.txt")
     server.wait_until(lambda: port_open(port), what="docker-registry", within_s=20.0)

@@ -36,13 +36,11 @@ def resolve_web(reference: UrlReference, *, options: SourceOptions, wanted: Filt
         pair = f"{given.username}:{given.password}"
         authorization = f"Basic {base64.b64encode(pair.encode()).decode()}"
     login = {"Authorization": authorization} if authorization else {}
-    client = Client(network_from_env())
-    # A user's own machine may ask its neighbours; a cluster's nodes must not be made to.
-    guarded = not options.ambient and host not in options.plain_http
-
+    network, reach = network_from_env(), options.reach_for(host)
+    client = Client(network, reach=reach)
     try:
         listed = with_retries(
-            lambda: _head(client, url, login=login, guarded=guarded, name=reference.name),
+            lambda: _head(client, url, login=login, name=reference.name),
             policy=PATIENCE,
             cancel=threading.Event(),
             what=reference.place,
@@ -55,13 +53,13 @@ def resolve_web(reference: UrlReference, *, options: SourceOptions, wanted: Filt
         revision=listing.revision,
         artifact=listing.artifact(wanted=wanted),
         open_session=lambda artifact: WebSession(
-            url, login=login, guarded=guarded, client=Client(network_from_env()), located=listing.located(artifact)
+            url, login=login, client=Client(network, reach=reach), located=listing.located(artifact)
         ),
     )
 
 
-def _head(client: Client, url: Url, *, login: Mapping[str, str], guarded: bool, name: str) -> Listed:
-    response = client.request("HEAD", url, headers=login, guarded=guarded)
+def _head(client: Client, url: Url, *, login: Mapping[str, str], name: str) -> Listed:
+    response = client.request("HEAD", url, headers=login)
     check_status(response, what=str(url))
     size = response.headers.get("content-length", "")
     response.close()
@@ -80,13 +78,11 @@ class WebSession:
         url: Url,
         *,
         login: Mapping[str, str],
-        guarded: bool,
         client: Client,
         located: Mapping[Digest, Listed],
     ) -> None:
         self._url = url
         self._login = login
-        self._guarded = guarded
         self._client = client
         self._located = located
 
@@ -100,7 +96,7 @@ class WebSession:
             headers["If-Match"] = listed.etag
         elif listed.version:
             headers["If-Unmodified-Since"] = listed.version
-        response = self._client.request("GET", self._url, headers=headers, guarded=self._guarded)
+        response = self._client.request("GET", self._url, headers=headers)
         try:
             if response.status == 412:
                 raise SourceChanged(

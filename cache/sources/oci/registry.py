@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from api.digest import Digest
 from api.errors import DigestMismatch, InvalidArtifact, SourceUnavailable
 from api.reference import OciReference
 from cache.http.client import Client
 from cache.http.connection import Body
+from cache.http.guard import Reach
 from cache.http.network import Network
 from cache.http.ranges import ByteRange, check_identity, check_partial
 from cache.http.response import Response
 from cache.http.url import Origin, Url, parse_url
+from cache.sources.mirrors import Mirror
 from cache.sources.oci.auth import Login
 from cache.sources.oci.credentials import DOCKER_HUB, docker_credential
 from cache.sources.oci.errors import check_status
@@ -37,16 +40,37 @@ class Fetched:
 
 
 class Repository:
-    """What all threads share of one repository: where it is and how to log in."""
+    """What all threads share of one repository: where it is and how to log in.
 
-    def __init__(self, reference: OciReference, *, options: SourceOptions, network: Network) -> None:
+    With ``mirror`` it is that server's copy, asked with that server's own login.
+    """
+
+    def __init__(
+        self, reference: OciReference, *, options: SourceOptions, network: Network, mirror: Mirror | None = None
+    ) -> None:
         scheme = "http" if reference.host in options.plain_http else "https"
         host = _HUB_API if reference.host in DOCKER_HUB else reference.host
-        self.origin: Origin = parse_url(f"{scheme}://{host}/").origin
+        base = parse_url(f"{scheme}://{host}/" if mirror is None else mirror.url)
+        self.origin: Origin = base.origin
         self.name = reference.repository
         self.network = network
         self.platform = options.platform
-        self.login = Login(self.origin, find=lambda: _credential(reference.host, options))
+        self.reach = options.reach_for(reference.host) if mirror is None else Reach.LOCAL
+        self.headers: Mapping[str, str] = {}
+        self._path = f"{base.target.rstrip('/')}/v2/{self.name}"
+        self._query = ""
+        if mirror is None:
+            self.login = Login(self.origin, find=lambda: _credential(reference.host, options))
+        else:
+            # Never the credential of the registry itself, which is for its own host.
+            own = self.origin.authority
+            self.login = Login(self.origin, find=lambda: docker_credential(own) if options.ambient else None)
+            # How proxies for several registries learn which is meant: containerd's query, and Dragonfly's header.
+            self._query = f"?ns={quote(reference.host)}"
+            self.headers = {"X-Dragonfly-Registry": f"{scheme}://{host}"}
+
+    def url(self, path: str) -> Url:
+        return Url(self.origin, f"{self._path}/{path}{self._query}")
 
     def session(self) -> Session:
         """A session for the calling thread."""
@@ -61,10 +85,10 @@ class Session:
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
-        self._client = Client(repository.network)
+        self._client = Client(repository.network, reach=repository.reach)
 
     def url(self, path: str) -> Url:
-        return Url(self._repository.origin, f"/v2/{self._repository.name}/{path}")
+        return self._repository.url(path)
 
     def request(
         self,
@@ -78,6 +102,7 @@ class Session:
         """Send a request with the login it needs. A 401 is answered once; the second one is the caller's."""
         if url.origin != self._repository.origin:
             return self._client.request(method, url, headers=headers, body=body, guarded=True)
+        headers = {**self._repository.headers, **(headers or {})}
         scope = f"repository:{self._repository.name}:{actions}"
         sent = self._repository.login.header(scope)
         response = self._client.request(method, url, headers=_with(headers, sent), body=body)
@@ -142,9 +167,8 @@ class Session:
         self._client.close()
 
 
-def _with(headers: Mapping[str, str] | None, authorization: str) -> dict[str, str]:
-    login = {"Authorization": authorization} if authorization else {}
-    return {**(headers or {}), **login}
+def _with(headers: Mapping[str, str], authorization: str) -> dict[str, str]:
+    return {**headers, "Authorization": authorization} if authorization else {**headers}
 
 
 def _credential(host: str, options: SourceOptions) -> Credential | None:

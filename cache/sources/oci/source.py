@@ -11,14 +11,14 @@ from cache.http.retry import PATIENCE, with_retries
 from cache.sources.artifact import Filter
 from cache.sources.oci.given import read_given
 from cache.sources.oci.layers import read_layers
-from cache.sources.oci.registry import Repository
+from cache.sources.oci.mirrored import MirroredRepository
 from cache.sources.options import SourceOptions
 from cache.sources.source import Resolved
 
 
 def resolve_oci(reference: OciReference, *, options: SourceOptions, wanted: Filter, manifest: bytes = b"") -> Resolved:
     """One manifest request, or none where its bytes are given; no blob is touched. The revision is their digest."""
-    repository = Repository(reference, options=options, network=network_from_env())
+    repository = MirroredRepository(reference, options=options, network=network_from_env())
     session = repository.session()
     try:
         fetched = (

@@ -50,3 +50,20 @@ def test_only_listed_sources_are_allowed() -> None:
     for refused in ("oci://evil.example/a:1", "oci://r.example:444/a:1", "hf://r.example/x"):
         with pytest.raises(Forbidden):
             sources.check(parse_reference(refused))
+
+
+@pytest.mark.parametrize(
+    ("hosts", "reach"),
+    [
+        (("*",), "public"),
+        (("**",), "public"),
+        (("*", "*.corp.example:*"), "private"),
+        (("*", "r.corp.example:5000"), "anywhere"),
+        (("r.corp.example*",), "private"),
+    ],
+)
+def test_a_source_may_lie_as_far_inside_as_the_list_names_it(hosts: tuple[str, ...], reach: str) -> None:
+    """A user can name any host that ``*`` lets through, but not point it at what only nodes can reach."""
+    reference = parse_reference("oci://r.corp.example:5000/a/b:1")
+    assert Sources(hosts=hosts).reach(reference) == reach
+    assert Sources(hosts=hosts, plain_http=("r.corp.example:5000",)).reach(reference) == "anywhere"

@@ -38,6 +38,15 @@ def test_a_stand_alone_file_is_read(file: Path) -> None:
     assert [model.source for model in config.models] == [SOURCE]
 
 
+def test_mirrors_keep_their_order(file: Path) -> None:
+    listed = [
+        {"host": "r.example.com", "url": "https://b"},
+        {"host": "r.example.com", "url": "http://a:1", "tags": True},
+    ]
+    config = load(file, options={"mirrors": listed})
+    assert [(mirror.url, mirror.tags) for mirror in config.mirrors] == [("https://b", False), ("http://a:1", True)]
+
+
 def test_options_win_over_the_file_key_by_key(file: Path) -> None:
     config = load(file, options={"root": Path("/other"), "limits": {"pulls": 1}})
     assert config.root == Path("/other")
@@ -61,6 +70,8 @@ def test_a_cluster_agent_needs_no_file() -> None:
         ({"limits": {"workers": 0}}, r"'limits\.workers' must be 1 to 64"),
         ({"limits": {"download_bytes_per_second": 0}}, "leave it out for no limit"),
         ({"listen": "9810"}, "is not host:port"),
+        ({"mirrors": [{"host": "r.example.com", "url": "m.example.com"}]}, "is not a URL"),
+        ({"mirrors": [{"host": "r.example.com", "url": "https://m", "tag": True}]}, "unknown field `tag`"),
         ({"root": 5}, "path"),
         ({"models": [{"name": "a/b/c", "source": SOURCE}]}, "model name 'a/b/c'"),
         ({"models": [{"name": "a", "source": SOURCE}, {"name": "default/a", "source": SOURCE}]}, "listed twice"),
