@@ -18,6 +18,7 @@ from controller.gates import Terms
 from controller.groups import GroupMember
 from controller.groups.parts import absent
 from controller.groups.placer import DEFAULT, placer
+from controller.kueue.placed import Placed
 from controller.plan import Plan, Planner, plan
 from controller.pods import Pod, gates, is_gated, key, node
 from controller.sight import Sight
@@ -35,7 +36,8 @@ class Problem:
 @dataclass(frozen=True, slots=True)
 class GroupFacts:
     """The snapshot. ``pods`` are the group's living pods, ``roles`` the part of the group that each is one of;
-    ``held`` the nodes of its earlier plan, in order. ``levels``: topology labels, widest first."""
+    ``held`` the nodes of its earlier plan, in order. ``levels``: topology labels, widest first. ``placed``: where
+    another placer has put it; None where that is ours to choose."""
 
     member: GroupMember
     pods: tuple[Pod, ...]
@@ -47,6 +49,7 @@ class GroupFacts:
     expires: datetime | None = None
     roles: Mapping[tuple[str, str], str] = field(default_factory=dict)
     levels: tuple[str, ...] = ()
+    placed: Placed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,8 @@ def decide(facts: GroupFacts, *, now: datetime) -> Decision:
             return _force(facts, ours_only, f"held for long enough; {facts.problem.message}")
         kept = Plan(nodes=facts.held)
         return Decision(facts.problem.reason, facts.problem.message, plan=kept)
+    if facts.placed is not None and facts.placed.waits:
+        return Decision("NotPlaced", "waits for Kueue to assign nodes that are there", plan=Plan(nodes=facts.held))
     chosen = _plan(facts)
     if not chosen.fits:
         return _nothing_fits(facts, chosen, ours_only, expired=expired)
@@ -117,8 +122,22 @@ def _demand(facts: GroupFacts) -> Demand:
 
 
 def _plan(facts: GroupFacts, *, lenient: bool = False) -> Plan:
+    if facts.placed is not None:
+        return _plan_placed(facts, facts.placed, lenient=lenient)
     own = (node.candidate(held=True) for node in facts.nodes.some(facts.held))
     return facts.nodes.planner.plan(_demand(facts), instead=own, lenient=lenient)
+
+
+def _plan_placed(facts: GroupFacts, placed: Placed, *, lenient: bool) -> Plan:
+    """Within the nodes that the placer named; on all of them where it named each pod's."""
+    planner = Planner(node.candidate(held=node.view.name in facts.held) for node in facts.nodes.some(placed.nodes))
+    if not placed.exact:
+        return planner.plan(_demand(facts), lenient=lenient)
+    # Its node selectors pin pods that exist, and would be those of pods that do not.
+    demand = _demand(facts)
+    pods = tuple(replace(pod, node_selector={}, required_terms=None) for pod in demand.pods)
+    found = planner.plan(replace(demand, pods=pods), lenient=True)
+    return Plan(nodes=placed.nodes, reserved=found.reserved)
 
 
 def _nothing_fits(
@@ -147,7 +166,12 @@ def _after_release(facts: GroupFacts, gated: tuple[Pod, ...]) -> Decision:
     """Members that come late follow the others; the plan keeps its nodes until all pods are bound."""
     bound = {node(pod) for pod in facts.pods if node(pod)}
     complete = len(facts.pods) >= facts.member.size and all(node(pod) for pod in facts.pods)
-    kept = Plan(nodes=tuple(sorted(bound))) if complete else adopt(facts)
+    if complete:
+        kept = Plan(nodes=tuple(sorted(bound)))
+    elif facts.placed is not None and facts.placed.exact:  # with the node that replaces a failed one
+        kept = Plan(nodes=tuple(sorted({*bound, *facts.placed.nodes})))
+    else:
+        kept = adopt(facts)
     late = tuple(key(pod) for pod in gated if len(gates(pod)) == 1)
     concerned = {*kept.all_nodes, *bound}
     nodes = [node.warmth for node in facts.nodes.some(concerned)]
@@ -163,7 +187,9 @@ def _warm_nodes(facts: GroupFacts, chosen: Plan) -> tuple[str, ...] | None:
     warm = sorted(w.node for w in agreeing(planned, facts.wanted))
     if set(warm).issuperset(chosen.nodes):
         return tuple(warm)
-    if not warm or not plan(_demand(facts), (node.candidate() for node in facts.nodes.some(warm))).fits:
+    if not warm or (facts.placed is not None and facts.placed.exact):
+        return None
+    if not plan(_demand(facts), (node.candidate() for node in facts.nodes.some(warm))).fits:
         return None
     return tuple(warm)
 

@@ -6,6 +6,7 @@ from controller import hold, wants
 from controller.book import GroupBook
 from controller.decide import GroupFacts
 from controller.groups import GroupMember
+from controller.kueue.placed import placed
 from controller.offers import Offers
 from controller.pods import Pod, is_gated, is_going, is_terminal, key, node
 from controller.world import World
@@ -29,7 +30,8 @@ def group_facts(offers: Offers, group: str, *, max_hold_s: int, only_held: bool 
     wanted, problem = wants.of_pods(pods, world.models)
     clocks = [hold.expires(pod, book.enrolments[key(pod)].chain, most_s=max_hold_s) for pod in pods if is_gated(pod)]
     held = book.plan(group).all_nodes
-    seen = {*held, *map(node, pods)}
+    where = placed(enrolment.member, pods, workloads=world.workloads, nodes=world.nodes)
+    seen = {*held, *map(node, pods), *(where.nodes if where else ())}
     return GroupFacts(
         member=enrolment.member,
         pods=pods,
@@ -38,6 +40,7 @@ def group_facts(offers: Offers, group: str, *, max_hold_s: int, only_held: bool 
         problem=problem,
         held=held,
         levels=offers.levels,
+        placed=where,
         taken_domains=_taken_domains(world, book, enrolment.member),
         expires=min((clock for clock in clocks if clock is not None), default=None),
         roles={key(pod): book.enrolments[key(pod)].member.role for pod in pods},

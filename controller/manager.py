@@ -89,6 +89,7 @@ async def run(client: Client, config: Config, *, identity: str, stop: asyncio.Ev
         log.info("controller.started", http=http, https=https, identity=identity)
         running = [
             *(_guarded(tasks, f"watch-{name}", r.run()) for name, r in watching.reflectors.items()),
+            _guarded(tasks, "watch-kueue", watching.kueue.run()),
             _guarded(tasks, "trust", _keep_trust(trust, watching)),
             _guarded(tasks, "lead", _lead(context, watching, election, trust)),
         ]

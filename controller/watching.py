@@ -11,6 +11,8 @@ from typing import Any
 
 from api.resources import NodeCache, WarmSet, WarmSetSpec
 from controller.book import GroupBook
+from controller.kueue.watch import WorkloadWatch
+from controller.kueue.workload import workload_name
 from controller.made import warm_set_name
 from controller.nodes import trim
 from controller.pods import Pod, is_gated, models, node
@@ -40,6 +42,7 @@ class Watching:
             "warmsets": Reflector(client, WARM_SET, on_change=self._on_warm_set),
             "pods": Reflector(client, POD, keep=keep_pod, trim=trim_pod, on_change=self._on_pod),
         }
+        self.kueue = WorkloadWatch(client, on_change=self._on_workload)
 
     @property
     def missing(self) -> str:
@@ -49,6 +52,7 @@ class Watching:
     async def synced(self) -> None:
         for reflector in self.reflectors.values():
             await reflector.synced.wait()
+        await self.kueue.known.wait()
 
     def everything(self) -> None:
         """All work there could be: after taking the lead."""
@@ -137,6 +141,12 @@ class Watching:
         self._add("pod", key)
         if known is not None and node(known):
             self._add("node", ("", node(known)))
+
+    def _on_workload(self, key: Key, old: Object | None, new: Object | None) -> None:
+        self._world.on_workload(key, new)
+        for (namespace, _), pod in self._world.pods.items():
+            if namespace == key[0] and workload_name(pod) == key[1]:
+                self._enrolled(pod)
 
     # -- helpers --------------------------------------------------------------------------------------------
 

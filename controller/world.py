@@ -17,6 +17,7 @@ from api import keys
 from api.resources import Model, NodeCache, WarmSet, Wire
 from controller import nodes
 from controller.journal import Journal
+from controller.kueue.workload import Workload, parse
 from controller.nodes import NodeView
 from controller.pods import Pod, is_going, is_ours, is_terminal, node
 from controller.quantities import Resources, add, pod_requests, subtract
@@ -39,6 +40,7 @@ class World:
         self.models_by_hash: dict[str, Model] = {}
         self.warm_sets: dict[Key, WarmSet] = {}
         self.placed: dict[str, Key] = {}  # the WarmSet of each group that is asked for ahead of pods, by the group's id
+        self.workloads: dict[Key, Workload] = {}  # Kueue's
         self.pods: dict[Key, Pod] = {}  # ours: with our gate, label or volume
         self._used: dict[str, Resources] = {}  # by node: requests of all its pods that still run
         self._leaving: dict[str, Resources] = {}  # the part of it whose pods are being deleted
@@ -96,6 +98,14 @@ class World:
             self.placed.pop(group, None)
         _keep(self.warm_sets, key, new, WarmSet)
         self.placed |= dict.fromkeys(placed_groups(self.warm_sets.get(key)), key)
+
+    def on_workload(self, key: Key, new: dict[str, Any] | None) -> None:
+        self.workloads.pop(key, None)
+        if new is not None:
+            try:
+                self.workloads[key] = parse(new)
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+                log.error("object.unreadable", kind="Workload", key=str(key), error=repr(error))
 
     def on_pod(self, key: Key, old: Pod | None, new: Pod | None) -> None:
         """``old`` is the copy before: its requests are taken off the node it was on."""

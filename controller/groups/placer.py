@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 DEFAULT = "default-scheduler"
+KUEUE = "kueue"
+GROVE = "grove"
 _KUEUE = "kueue.x-k8s.io/"
 
 
@@ -19,7 +21,7 @@ def placer(pod: Mapping[str, Any]) -> str:
     annotations = pod["metadata"].get("annotations") or {}
     gates = {gate["name"] for gate in pod["spec"].get("schedulingGates") or ()}
     if _KUEUE + "topology" in gates or any(name.startswith(f"{_KUEUE}podset-") for name in annotations):
-        return "kueue"
+        return KUEUE
     if "grove.io/podgang" in labels:
-        return "grove"
+        return GROVE
     return str(pod["spec"].get("schedulerName") or DEFAULT)

@@ -1,0 +1,69 @@
+"""Groups that Kueue's topology-aware scheduling places: its nodes are warmed, and no others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from kube.client import Client
+from kube.resources import POD
+from tests.support import kueue
+from tests.support.control import TEAM, Control, agent_says, controlling, make_model, make_node, wanted_on
+from tests.support.installation import eventually
+from tests.support.owner_controllers import OwnerControllers
+from tests.support.workloads import load
+
+NODES = ("n1", "n2", "n3")
+
+
+@pytest.fixture
+async def control(cluster: Client) -> AsyncIterator[Control]:
+    await kueue.install_kueue(cluster)
+    async with controlling(cluster) as control:
+        await make_model(cluster)
+        for name in NODES:
+            await make_node(cluster, name)
+            await agent_says(cluster, name)
+        yield control
+    await kueue.uninstall(cluster, kueue.WORKLOAD)
+
+
+async def planned(cluster: Client) -> list[str]:
+    return [n for n in NODES if any(model.get("groups") for model in await wanted_on(cluster, n))]
+
+
+async def until_planned(cluster: Client, *names: str) -> None:
+    async def so() -> bool:
+        return await planned(cluster) == list(names)
+
+    await eventually(so, what=f"{', '.join(names)} planned", within_s=10)
+
+
+async def test_kueues_nodes_are_warmed_before_it_lets_the_pods_go_and_they_land_there(
+    control: Control, cluster: Client
+) -> None:
+    pods = ("sample-0", "sample-1")
+    async with OwnerControllers(cluster, load("kueue"), namespace=TEAM) as owners:
+        await owners.make_pods(pods)
+        await asyncio.sleep(1)
+        assert await planned(cluster) == []  # Kueue has not said where
+        sets = [{"name": "4ebdd4a6", "count": 2, "template": {"spec": {}}}]
+        await kueue.make_workload(cluster, "sample", namespace=TEAM, pod_sets=sets)
+        await kueue.assign(cluster, "sample", namespace=TEAM, pod_set="4ebdd4a6", hosts=["n1", "n3"])
+        await until_planned(cluster, "n1", "n3")
+        # A node fails, and Kueue replaces it.
+        await kueue.assign(cluster, "sample", namespace=TEAM, pod_set="4ebdd4a6", hosts=["n2", "n3"])
+        await until_planned(cluster, "n2", "n3")
+        for pod, host in zip(pods, ("n2", "n3"), strict=True):
+            await kueue.ungate(cluster, pod, namespace=TEAM, host=host)
+        await agent_says(cluster, "n2", {"llama": "Ready"})
+        await asyncio.sleep(1)
+        bodies = [await cluster.get(POD, pod, namespace=TEAM) for pod in pods]
+        assert all(body["spec"].get("schedulingGates") for body in bodies)
+        await agent_says(cluster, "n3", {"llama": "Ready"})
+        await owners.released(pods, within_s=8)
+        await owners.run(pods)
+        bodies = [await cluster.get(POD, pod, namespace=TEAM) for pod in pods]
+        assert [body["spec"]["nodeName"] for body in bodies] == ["n2", "n3"]
