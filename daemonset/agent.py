@@ -62,11 +62,11 @@ async def run(config: AgentConfig) -> None:
         async with AsyncExitStack() as stack:
             exchanges = None
             if config.peers is not None:
-                exchanges = Exchanges(Group(config.peers.members, me=config.peers.listen))
+                exchanges = Exchanges(Group.listed(config.peers.members, me=config.peers.listen))
                 for holding in await asyncio.to_thread(remembered, store):
                     exchanges.hold(holding)
                 host, port = split_address(config.peers.listen)
-                app = peers.application(exchanges, store=store)
+                app = peers.application(exchanges, store=store, admission=None)
                 await stack.enter_async_context(_serving(app, lambda runner: web.TCPSite(runner, host, port)))
             fetch = fetcher(
                 store,

@@ -4,9 +4,10 @@
     GET /v2/warmset/<exchange>/manifests/<tree>        -> a manifest of the tree's files, made here
     GET /v2/warmset/<exchange>/manifests/<revision>    -> the source's own manifest, where that digest is of it
     GET /v2/warmset/<exchange>/blobs/<digest>  Range   -> the bytes; of a file under way to who asks by Warmset-Hold
-    GET /exchange/v1/<exchange>                        -> StateMessage
+    GET /exchange/v1/<exchange>?members=<n>            -> StateMessage
 
-Everything else is 404, whether it exists or not: a name is served only within the exchange that it was got through.
+Everything else is 404, whether it exists or not: a name is served only within the exchange that it was got through,
+and only to who may read that exchange.
 Nothing is ever fetched because a peer asks for it, but the chunks of an exchange that this node takes part in.
 """
 
@@ -16,33 +17,38 @@ import asyncio
 import hashlib
 import json
 import re
-from typing import BinaryIO
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
 from aiohttp.typedefs import Handler, Middleware
 
 from api.digest import Digest
 from api.errors import InvalidArtifact
 from api.tree import Tree
 from cache.exchange.answer import Answer
+from cache.exchange.authority.admission import Admission
+from cache.exchange.authority.tls import peer_key
 from cache.exchange.group import Exchanges, Running
 from cache.exchange.peer import HOLD_HEADER, write_state
 from cache.exchange.view import State
 from cache.store import Store
+from daemonset.sending import sending
 
 MAX_REQUESTS = 256  # at once, the held ones included: a cohort and those below it need fewer
 HOLD_S = 5.0  # how long a request is held at most; the peer asks again, before it takes us for stalled
 _RANGE = re.compile(r"bytes=([0-9]{1,18})-([0-9]{1,18})")
+_COUNT = re.compile(r"[1-9][0-9]?")  # of a cohort's members
 _ID = "{exchange:[0-9a-f]{64}}"
 _MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
-_HEADERS = {"Content-Type": "application/octet-stream"}
 _EMPTY = b"{}"  # OCI image spec 1.1, "Guidance for an Empty Descriptor"
 
 
-def application(exchanges: Exchanges, *, store: Store) -> web.Application:
+def application(exchanges: Exchanges, *, store: Store, admission: Admission | None) -> web.Application:
+    """To be served with ``PeerTls.server``; where ``admission`` is None to whoever asks, without TLS."""
     served = _Served(exchanges, store)
-    app = web.Application(middlewares=[_limited(MAX_REQUESTS)])
+    middlewares = [_limited(MAX_REQUESTS)] + ([] if admission is None else [_admitted(admission)])
+    app = web.Application(middlewares=middlewares)
     app.add_routes(
         [
             web.get("/v2/", served.version),
@@ -94,11 +100,11 @@ class _Served:
         if running is not None:
             return _state(running)
         holding = self._exchanges.held(exchange)
-        if holding is None:
+        members = _COUNT.fullmatch(request.query.get("members", ""))
+        if holding is None or members is None:
             return _unknown()
-        # In a thread: it looks at the disk, which may hang.
-        members = len(self._exchanges.group.members)
-        chunks, have = await asyncio.to_thread(holding.have, self._store, members=members)
+        # In a thread: it looks at the disk, which may hang. The chunks are as the asker's cohort counts them.
+        chunks, have = await asyncio.to_thread(holding.have, self._store, members=int(members.group()))
         body = write_state(State(have=have), chunks=chunks.chunks)
         return web.Response(body=body, content_type="application/json")
 
@@ -129,8 +135,9 @@ class _Served:
         if holding is None:
             return _unknown()
         shared = digest in holding.tree.blobs or any(digest == blob.digest for blob in holding.blobs)
-        if shared and self._store.blob_path(digest).exists():
-            return web.FileResponse(self._store.blob_path(digest), headers=_HEADERS)
+        if shared:
+            with suppress(FileNotFoundError):  # an archive's layer does not stay
+                return sending(request, self._store.blob_path(digest).open("rb"))
         if str(digest) == _digest_of(_EMPTY):
             return web.Response(body=_EMPTY, content_type="application/octet-stream")
         return _unknown()
@@ -157,31 +164,19 @@ class _Served:
             opened = running.bytes_of.open(digest)  # not awaited: a cancelled handler would leave it open
         except FileNotFoundError:
             return _unknown()  # the pull was given up at this moment
-        return _Sending(opened, running=running, chunk=chunk)
+        return sending(request, opened, around=lambda: _booked(running, chunk))
 
 
-class _Sending(web.FileResponse):
-    """A chunk on its way to a peer, sent by sendfile, and booked with the exchange.
-
-    By descriptor and not by path, because a file that is complete moves to its place while it is being sent.
-    """
-
-    def __init__(self, opened: BinaryIO, *, running: Running, chunk: int) -> None:
-        super().__init__(f"/proc/self/fd/{opened.fileno()}", headers=_HEADERS)
-        self._opened = opened
-        self._running = running
-        self._chunk = chunk
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        self._running.coordinator.sending(self._chunk)
-        whole = False
-        try:
-            writer = await super().prepare(request)
-            whole = True
-            return writer
-        finally:
-            self._opened.close()
-            self._running.coordinator.sent(self._chunk, whole=whole)
+@contextmanager
+def _booked(running: Running, chunk: int) -> Iterator[None]:
+    """The exchange knows what is being sent, and what has got out whole."""
+    running.coordinator.sending(chunk)
+    whole = False
+    try:
+        yield
+        whole = True
+    finally:
+        running.coordinator.sent(chunk, whole=whole)
 
 
 def _chunk_of(request: web.Request, running: Running, digest: Digest) -> int | None:
@@ -209,6 +204,20 @@ def _digest_of(body: bytes) -> str:
 
 def _unknown() -> web.Response:
     return web.json_response({"errors": [{"code": "NAME_UNKNOWN", "message": "not served here"}]}, status=404)
+
+
+def _admitted(admission: Admission) -> Middleware:
+    @web.middleware
+    async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
+        exchange = request.match_info.get("exchange")
+        if exchange is not None:
+            secured = request.transport and request.transport.get_extra_info("ssl_object")
+            shown = request.headers.get("Authorization", "").removeprefix("Bearer ")
+            if not secured or not admission.admits(peer_key(secured), shown, exchange=exchange):
+                return _unknown()
+        return await handler(request)
+
+    return admitted
 
 
 def _limited(most: int) -> Middleware:

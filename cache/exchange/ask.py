@@ -19,9 +19,10 @@ def ask_for_manifest(group: Group, *, exchange: str, digest: Digest) -> bytes | 
     """The first answer that has ``digest``; None where no member gives one in time. The source is then there to ask."""
     answers: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
 
-    def ask(address: str) -> None:
+    def ask(member: str) -> None:
         try:
-            answers.put(manifest_of_peer(address, exchange=exchange, digest=digest))
+            contact = group.contacts.reach(member)
+            answers.put(manifest_of_peer(contact, access=group.access, exchange=exchange, digest=digest))
         except (OSError, SourceUnavailable):
             answers.put(None)
 

@@ -3,24 +3,65 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Protocol
 
 from api.digest import Digest
+from api.errors import SourceUnavailable
+from cache.exchange.authority.access import Access
 from cache.exchange.chunks import ChunkMap
 from cache.exchange.coordinator import Coordinator
 from cache.exchange.holding import Holding
 
 
 @dataclass(frozen=True, slots=True)
+class Contact:
+    """Where a member is (host:port), and the hash of its key; empty where members do not prove themselves."""
+
+    address: str
+    key: str = ""
+
+
+class Contacts:
+    """Of a group's members, by name; they become known and move while a pull goes on. For any thread."""
+
+    def __init__(self, known: Mapping[str, Contact]) -> None:
+        self._known = dict(known)
+
+    def update(self, known: Mapping[str, Contact]) -> None:
+        self._known = {**self._known, **known}
+
+    def reach(self, member: str) -> Contact:
+        """Raises SourceUnavailable while nobody knows where it is."""
+        try:
+            return self._known[member]
+        except KeyError:
+            raise SourceUnavailable(f"member {member} of the cohort has not said where it is") from None
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
-    """``members`` are addresses (host:port), the same list on every node; ``me`` is this node's own."""
+    """``members`` are names, the same list on every node; ``me`` is this node's own, None for one that came later.
+
+    Without ``access`` members do not prove themselves to each other.
+    """
 
     members: tuple[str, ...]
-    me: str
+    me: str | None
+    contacts: Contacts
+    access: Access | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "members", tuple(sorted(set(self.members) | {self.me})))
+        own = {self.me} if self.me is not None else set()
+        object.__setattr__(self, "members", tuple(sorted({*self.members, *own})))
+
+    @classmethod
+    def listed(cls, addresses: Iterable[str], *, me: str, access: Access | None = None) -> Group:
+        """Of addresses (host:port), which are the members' names too; with ``access`` they all have the same key."""
+        key = access.tls.identity.key if access else ""
+        members = tuple(addresses)
+        return cls(members, me, Contacts({member: Contact(member, key) for member in members}), access)
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -46,12 +87,18 @@ class Running:
 
 @dataclass(slots=True)
 class Exchanges:
-    """What peers may read here, by exchange id (``Origin.exchange``). For any thread."""
+    """What peers may read here, by exchange id (``Origin.exchange``). For any thread.
+
+    ``group`` is who the pulls are shared with that have this one; what they bring is the same for all groups.
+    """
 
     group: Group
     _running: dict[str, Running] = field(default_factory=dict)
     _held: dict[str, Holding] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def within(self, group: Group) -> Exchanges:
+        return replace(self, group=group)
 
     def begin(self, exchange: str, running: Running) -> None:
         with self._lock:

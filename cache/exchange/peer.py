@@ -2,18 +2,25 @@
 
     GET /v2/warmset/<exchange>/blobs/<digest>   Range   -> 206 | 409 StateMessage: it leaves this chunk to others | 404
     GET /v2/warmset/<exchange>/manifests/<digest>       -> the source's manifest, as it pulled it | 404
-    GET /exchange/v1/<exchange>                         -> StateMessage | 404: not started, or nothing of it here
+    GET /exchange/v1/<exchange>?members=<n>             -> StateMessage | 404: not started, or nothing of it here
 
 A request for a chunk is held while the other fetches it. The name of the repository is the exchange's id, which stands
-for a revision and the place it comes from: bytes are shared only within the place that they were got through.
+for a revision and the place it comes from: bytes are shared only within the place that they were got through. Where
+members prove themselves, all of it goes over TLS, and each request carries the capability by which the asker may read.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 
 import msgspec
 
 from api.digest import Digest
 from api.errors import SourceUnavailable
+from cache.exchange.authority.access import Access
+from cache.exchange.group import Contact, Group
 from cache.exchange.view import State
 from cache.http.client import Client
 from cache.http.network import Network
@@ -27,6 +34,29 @@ HOLD_HEADER = "Warmset-Hold"  # the asker takes part in the exchange and waits f
 _MAX_STATE_BYTES = 1 << 20
 _NETWORK = Network(connect_timeout_s=LIVENESS_S, stall_s=10.0)  # no proxy stands between the nodes of a group
 _WATCH = Network(connect_timeout_s=LIVENESS_S, stall_s=LIVENESS_S)
+
+
+class Line:
+    """Requests to one member. Owned by one thread; only ``abort`` may come from another."""
+
+    def __init__(self, contact: Contact, *, access: Access | None, network: Network) -> None:
+        self.contact = contact
+        self._access = access
+        if access is not None:
+            network = replace(network, secure=partial(access.tls.connect, key=contact.key))
+        self.origin = parse_url(f"{'https' if access else 'http'}://{contact.address}/").origin
+        self._client = Client(network)
+
+    def get(self, target: str, *, headers: Mapping[str, str] | None = None) -> Response:
+        """Raises SourceUnavailable or OSError."""
+        shown = {"Authorization": f"Bearer {self._access.capability()}"} if self._access else {}
+        return self._client.request("GET", Url(self.origin, target), headers={**shown, **(headers or {})})
+
+    def abort(self) -> None:
+        self._client.abort()
+
+    def close(self) -> None:
+        self._client.close()
 
 
 class StateMessage(msgspec.Struct, frozen=True):
@@ -54,17 +84,16 @@ class Busy(Exception):
 class PeerSession:
     """Reads chunks from one peer. Owned by one thread; only ``abort`` may come from another."""
 
-    def __init__(self, address: str, *, exchange: str, chunks: int) -> None:
-        self._origin = parse_url(f"http://{address}/").origin
+    def __init__(self, contact: Contact, *, access: Access | None, exchange: str, chunks: int) -> None:
         self._exchange = exchange
         self._chunks = chunks
-        self._client = Client(_NETWORK)
+        self._line = Line(contact, access=access, network=_NETWORK)
 
     def open(self, digest: Digest, *, size: int, start: int, stop: int) -> Response:
         """Raises Refused, Busy, SourceUnavailable or OSError."""
         asked = ByteRange(start, stop)
-        url = Url(self._origin, f"/v2/warmset/{self._exchange}/blobs/{digest}")
-        response = self._client.request("GET", url, headers={"Range": asked.header, HOLD_HEADER: "1"})
+        target = f"/v2/warmset/{self._exchange}/blobs/{digest}"
+        response = self._line.get(target, headers={"Range": asked.header, HOLD_HEADER: "1"})
         try:
             if response.status == 409:
                 raise Refused(read_state(response.read(_MAX_STATE_BYTES), chunks=self._chunks))
@@ -77,23 +106,29 @@ class PeerSession:
         return response
 
     def abort(self) -> None:
-        self._client.abort()
+        self._line.abort()
 
     def close(self) -> None:
-        self._client.close()
+        self._line.close()
 
 
 class PeerWatch:
-    """Asks one peer for its state. Owned by one thread; only ``abort`` may come from another."""
+    """Asks one peer for its state, wherever it is by now. Owned by one thread; only ``abort`` may come from another."""
 
-    def __init__(self, address: str, *, exchange: str, chunks: int) -> None:
-        self._url = Url(parse_url(f"http://{address}/").origin, f"/exchange/v1/{exchange}")
+    def __init__(self, group: Group, member: str, *, exchange: str, chunks: int) -> None:
+        self._group = group
+        self._member = member
+        self._target = f"/exchange/v1/{exchange}?members={len(group.members)}"
         self._chunks = chunks
-        self._client = Client(_WATCH)
+        self._line: Line | None = None
 
     def state(self) -> State | None:
         """None where the peer has not started. Raises SourceUnavailable or OSError where it does not answer."""
-        response = self._client.request("GET", self._url)
+        contact = self._group.contacts.reach(self._member)
+        if self._line is None or self._line.contact != contact:
+            self.close()
+            self._line = Line(contact, access=self._group.access, network=_WATCH)
+        response = self._line.get(self._target)
         try:
             body = response.read(_MAX_STATE_BYTES)
         finally:
@@ -101,26 +136,26 @@ class PeerWatch:
         if response.status == 404:
             return None
         if response.status != 200:
-            raise SourceUnavailable(f"{self._url.origin} answers {response.status}")
+            raise SourceUnavailable(f"{self._line.origin} answers {response.status}")
         return read_state(body, chunks=self._chunks)
 
     def abort(self) -> None:
-        self._client.abort()
+        if self._line is not None:
+            self._line.abort()
 
     def close(self) -> None:
-        self._client.close()
+        if self._line is not None:
+            self._line.close()
 
 
-def manifest_of_peer(address: str, *, exchange: str, digest: Digest) -> bytes | None:
+def manifest_of_peer(contact: Contact, *, access: Access | None, exchange: str, digest: Digest) -> bytes | None:
     """The source's manifest, not checked; None where the peer has none. Raises SourceUnavailable or OSError."""
-    client = Client(_WATCH)
+    line = Line(contact, access=access, network=_WATCH)
     try:
-        response = client.request(
-            "GET", Url(parse_url(f"http://{address}/").origin, f"/v2/warmset/{exchange}/manifests/{digest}")
-        )
+        response = line.get(f"/v2/warmset/{exchange}/manifests/{digest}")
         body = response.read(MAX_MANIFEST_BYTES)
     finally:
-        client.close()
+        line.close()
     return body if response.status == 200 else None
 
 

@@ -89,8 +89,9 @@ class _Run:
         group = exchanges.group
         self._files = files
         self._id = exchange_id
+        self._group = group
         self._members = group.members
-        self._me = group.members.index(group.me)
+        self._me = None if group.me is None else group.members.index(group.me)
         self._open_session = open_session
         self._meter = meter
         self._stop = threading.Event()
@@ -176,7 +177,10 @@ class _Run:
         scratch = aligned_buffer(PIECE_BYTES)
         failures = 0  # in a row
         while (job := self.coordinator.next(member)) is not None:
-            session = PeerSession(self._members[member], exchange=self._id, chunks=self._files.chunks.chunks)
+            contact = self._group.contacts.reach(self._members[member])
+            session = PeerSession(
+                contact, access=self._group.access, exchange=self._id, chunks=self._files.chunks.chunks
+            )
             self._abortable(session.abort)
             try:
                 while job is not None:
@@ -228,7 +232,7 @@ class _Run:
             self._meter.undo(done)
 
     def _watch(self, member: int) -> None:
-        watch = PeerWatch(self._members[member], exchange=self._id, chunks=self._files.chunks.chunks)
+        watch = PeerWatch(self._group, self._members[member], exchange=self._id, chunks=self._files.chunks.chunks)
         self._abortable(watch.abort)
         known = asked = False
         try:

@@ -6,13 +6,17 @@ import contextlib
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from api.errors import Forbidden, SourceUnavailable
 from cache.http.guard import Reach, reach_of
 from cache.http.network import Network, Proxy, tls_context
 from cache.http.response import MAX_HEAD_BYTES, Pace, Response, parse_head
 from cache.http.url import Origin, Url
+
+if TYPE_CHECKING:
+    import ssl
 
 _RECEIVE_BYTES = 4 << 20  # asked of the kernel, which caps it at net.core.rmem_max
 _SEND_PIECE = 1 << 20
@@ -130,13 +134,18 @@ def dial(origin: Origin, *, network: Network, reach: Reach) -> Connection:
         if origin.scheme == "https":
             if proxy is not None:
                 _tunnel(sock, origin, proxy=proxy)
-            sock = tls_context(network.ca_file, network.ca_dir).wrap_socket(sock, server_hostname=origin.host)
+            secure = network.secure or partial(_by_authority, origin=origin, network=network)
+            sock = secure(sock)
         sock.settimeout(network.stall_s)
     except OSError as error:  # also ssl.SSLError and socket.gaierror
         via = f" through the proxy {proxy.host}:{proxy.port}" if proxy else ""
         raise SourceUnavailable(f"cannot connect to {origin}{via}: {error}", hint=_hint(error, origin)) from error
     absolute = proxy if proxy is not None and origin.scheme == "http" else None
     return Connection(sock, network=network, proxy=absolute)
+
+
+def _by_authority(sock: socket.socket, *, origin: Origin, network: Network) -> ssl.SSLSocket:
+    return tls_context(network.ca_file, network.ca_dir).wrap_socket(sock, server_hostname=origin.host)
 
 
 def _hint(error: OSError, origin: Origin) -> str:

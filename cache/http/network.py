@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from api.errors import InvalidRequest
 from cache.http.url import Origin
 
 if TYPE_CHECKING:
+    import socket
     import ssl
 
 
@@ -34,6 +35,7 @@ class Network:
     no_proxy: tuple[str, ...] = ()
     ca_file: str | None = None
     ca_dir: str | None = None
+    secure: Callable[[socket.socket], ssl.SSLSocket] | None = None  # begins TLS in place of the system's trust
     connect_timeout_s: float = 10.0  # a SYN is repeated after 1, 3 and 7 s; beyond that nobody is there
     stall_s: float = 30.0  # a body or header that brings fewer than `stall_bytes` in this time is given up
     stall_bytes: int = 64 * 1024  # 2 KiB/s: slower than any link worth waiting for, faster than a slow-loris

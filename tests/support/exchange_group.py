@@ -94,11 +94,11 @@ class Serving:
 class Node:
     def __init__(self, root: Path, *, members: Sequence[str], me: str) -> None:
         self.address = me
-        self.exchanges = Exchanges(Group(tuple(members), me=me))
+        self.exchanges = Exchanges(Group.listed(members, me=me))
         self.store = Store.open(root)
         for holding in remembered(self.store):
             self.exchanges.hold(holding)
-        self._serving = Serving(peers.application(self.exchanges, store=self.store), address=me)
+        self._serving = Serving(peers.application(self.exchanges, store=self.store, admission=None), address=me)
         self.pulled: Pulled | None = None
         self.error: Exception | None = None
 

@@ -10,7 +10,7 @@ from cache.exchange.authority.tls import PeerTls
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """``capability`` gives the newest one for the group's scope; empty in a group whose shared key says all."""
+    """``capability`` gives the newest one for the group's exchange; empty in a group whose shared key says all."""
 
     tls: PeerTls
     capability: Callable[[], str] = str

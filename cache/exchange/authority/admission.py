@@ -1,4 +1,4 @@
-"""Whether a client of this node may read, and what: the two ways of knowing it."""
+"""Whether a client of this node may read an exchange: the two ways of knowing it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ log = structlog.get_logger()
 
 
 class Admission(Protocol):
-    def scope_of(self, client: str, capability: str) -> str | None:
-        """What a client, proven by its key, may read. None for nothing; the client is not told why."""
+    def admits(self, client: str, capability: str, *, exchange: str) -> bool:
+        """May the client, proven by its key, read it? The client is not told why not, nor whether there is any."""
 
 
 class SharedKey:
@@ -28,8 +28,8 @@ class SharedKey:
     def __init__(self, key: str) -> None:
         self._key = key
 
-    def scope_of(self, client: str, capability: str) -> str | None:
-        return "" if client == self._key else None
+    def admits(self, client: str, capability: str, *, exchange: str) -> bool:
+        return client == self._key
 
 
 class Capabilities:
@@ -44,21 +44,21 @@ class Capabilities:
     ) -> None:
         self._keys = keys
         self._refused = refused
-        self._accepted: dict[tuple[str, str], tuple[str, float, float]] = {}  # scope, since when, last used
+        self._accepted: dict[tuple[str, str], tuple[str, float, float]] = {}  # exchange, since when, last used
         self._said = ("", "")
 
-    def scope_of(self, client: str, capability: str) -> str | None:
+    def admits(self, client: str, capability: str, *, exchange: str) -> bool:
         now = time.monotonic()
-        scope, since, used = self._accepted.get((client, capability), ("", 0.0, 0.0))
+        granted, since, used = self._accepted.get((client, capability), ("", 0.0, 0.0))
         if not since or now - used > IDLE_S or now - since > LONGEST_S:
             try:
-                scope, since = verify(capability, keys=self._keys(), client=client, now=time.time()), now
+                granted, since = verify(capability, keys=self._keys(), client=client, now=time.time()), now
             except CapabilityRefused as refusal:
                 self._refused(refusal.reason)
                 if (client, refusal.reason) != self._said:  # it may ask many times a second
                     self._said = client, refusal.reason
                     log.warning("exchange.client_refused", client=client[:16], why=refusal.reason)
-                return None
+                return False
             self._accepted = {k: v for k, v in self._accepted.items() if now - v[2] <= IDLE_S}
-        self._accepted[client, capability] = scope, since, now
-        return scope
+        self._accepted[client, capability] = granted, since, now
+        return granted == exchange

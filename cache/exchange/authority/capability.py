@@ -26,10 +26,13 @@ _FORM = "warmset1"
 
 
 class Content(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``client`` is the hash of a node's public key, ``scope`` what it may read, ``expires`` seconds since 1970."""
+    """``client`` is the hash of a node's public key, ``expires`` seconds since 1970.
+
+    ``exchange`` (``Origin.exchange``) is what it may read: one revision, as it comes from one place, and nothing else.
+    """
 
     client: str
-    scope: str
+    exchange: str
     expires: float
 
 
@@ -54,15 +57,15 @@ class Signer:
     def id(self) -> str:
         return key_id(self.private.public_key())
 
-    def sign(self, *, client: str, scope: str, now: float) -> str:
+    def sign(self, *, client: str, exchange: str, now: float) -> str:
         """``now`` in seconds since 1970."""
-        content = msgspec.json.encode(Content(client, scope, now + LIFE_S))
+        content = msgspec.json.encode(Content(client, exchange, now + LIFE_S))
         signed = f"{_FORM}.{self.id}.{_text(content)}"
         return f"{signed}.{_text(self.private.sign(signed.encode()))}"
 
 
 def verify(text: str, *, keys: Mapping[str, Ed25519PublicKey], client: str, now: float) -> str:
-    """The scope that ``client`` may read. ``keys`` are those that may have signed, by id. Raises CapabilityRefused."""
+    """The exchange that ``client`` may read; ``keys``, by id, may have signed. Raises CapabilityRefused."""
     form, _, rest = text.partition(".")
     if form != _FORM or len(text) > MAX_CHARS or rest.count(".") != 2:
         raise CapabilityRefused("Malformed" if text else "Missing")
@@ -81,7 +84,7 @@ def verify(text: str, *, keys: Mapping[str, Ed25519PublicKey], client: str, now:
         raise CapabilityRefused("OtherClient")
     if now > content.expires + CLOCK_SKEW_S:
         raise CapabilityRefused("Expired")
-    return content.scope
+    return content.exchange
 
 
 def key_id(public: Ed25519PublicKey) -> str:

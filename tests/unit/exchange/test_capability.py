@@ -1,4 +1,4 @@
-"""A capability lets one client read one scope for a while, and is checked without asking anybody."""
+"""A capability lets one client read one exchange for a while, and is checked without asking anybody."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from cache.exchange.authority.capability import (
 
 SIGNER = Signer(Ed25519PrivateKey.generate())
 KEYS = {SIGNER.id: SIGNER.private.public_key()}
-CLIENT, SCOPE, NOW = "c" * 64, "team-a's llama", 1_800_000_000.0
-GOOD = SIGNER.sign(client=CLIENT, scope=SCOPE, now=NOW)
+CLIENT, EXCHANGE, NOW = "c" * 64, "e" * 64, 1_800_000_000.0
+GOOD = SIGNER.sign(client=CLIENT, exchange=EXCHANGE, now=NOW)
 
 
 def refusal(text: str, *, client: str = CLIENT, now: float = NOW) -> str:
@@ -43,7 +43,7 @@ def changed(text: str, **values: object) -> str:
 
 
 def test_it_names_what_its_client_may_read() -> None:
-    assert verify(GOOD, keys=KEYS, client=CLIENT, now=NOW) == SCOPE
+    assert verify(GOOD, keys=KEYS, client=CLIENT, now=NOW) == EXCHANGE
 
 
 def test_captured_by_another_client_it_is_worthless() -> None:
@@ -51,19 +51,19 @@ def test_captured_by_another_client_it_is_worthless() -> None:
 
 
 def test_it_ends_when_its_life_is_over() -> None:
-    assert verify(GOOD, keys=KEYS, client=CLIENT, now=NOW + LIFE_S) == SCOPE
+    assert verify(GOOD, keys=KEYS, client=CLIENT, now=NOW + LIFE_S) == EXCHANGE
     assert refusal(GOOD, now=NOW + LIFE_S + CLOCK_SKEW_S + 1) == "Expired"
 
 
 def test_nothing_in_it_can_be_changed() -> None:
     assert refusal(changed(GOOD, client="d" * 64), client="d" * 64) == "BadSignature"
-    assert refusal(changed(GOOD, scope="team-b's")) == "BadSignature"
+    assert refusal(changed(GOOD, exchange="f" * 64)) == "BadSignature"
     assert refusal(changed(GOOD, expires=NOW * 2)) == "BadSignature"
 
 
 def test_only_known_keys_sign_and_a_key_id_alone_is_nothing() -> None:
     other = Signer(Ed25519PrivateKey.generate())
-    forged = other.sign(client=CLIENT, scope=SCOPE, now=NOW)
+    forged = other.sign(client=CLIENT, exchange=EXCHANGE, now=NOW)
     assert refusal(forged) == "UnknownKey"
     assert refusal(forged.replace(other.id, SIGNER.id)) == "BadSignature"
 
@@ -89,8 +89,11 @@ def test_two_keys_are_good_at_the_same_time() -> None:
     after = Signer(Ed25519PrivateKey.generate())
     both = read_keys(write_keys({**KEYS, after.id: after.private.public_key()}))
     for signer in (SIGNER, after):
-        assert verify(signer.sign(client=CLIENT, scope=SCOPE, now=NOW), keys=both, client=CLIENT, now=NOW) == SCOPE
-    assert refusal(after.sign(client=CLIENT, scope=SCOPE, now=NOW)) == "UnknownKey"  # not told yet
+        assert (
+            verify(signer.sign(client=CLIENT, exchange=EXCHANGE, now=NOW), keys=both, client=CLIENT, now=NOW)
+            == EXCHANGE
+        )
+    assert refusal(after.sign(client=CLIENT, exchange=EXCHANGE, now=NOW)) == "UnknownKey"  # not told yet
 
 
 class Clock:
@@ -105,36 +108,44 @@ def test_what_was_accepted_lasts_for_its_pull_past_its_expiry_and_its_key(monkey
     clock = Clock(monkeypatch)
     keys = dict(KEYS)
     capabilities = Capabilities(lambda: keys)
-    assert capabilities.scope_of(CLIENT, GOOD) == SCOPE
+    assert capabilities.admits(CLIENT, GOOD, exchange=EXCHANGE)
     keys.clear()
     for _ in range(100):  # an hour and more of a pull that asks now and then
         clock.seconds += admission.IDLE_S - 1
-        assert capabilities.scope_of(CLIENT, GOOD) == SCOPE
+        assert capabilities.admits(CLIENT, GOOD, exchange=EXCHANGE)
     clock.seconds += admission.IDLE_S + 1
-    assert capabilities.scope_of(CLIENT, GOOD) is None
+    assert not capabilities.admits(CLIENT, GOOD, exchange=EXCHANGE)
 
 
 def test_no_pull_lasts_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     capabilities = Capabilities(lambda: KEYS)
-    seen = capabilities.scope_of(CLIENT, GOOD)
-    assert seen == SCOPE
+    seen = capabilities.admits(CLIENT, GOOD, exchange=EXCHANGE)
+    assert seen
     while clock.seconds <= NOW + admission.LONGEST_S:
         clock.seconds += admission.IDLE_S / 2
-        seen = capabilities.scope_of(CLIENT, GOOD)
-    assert seen is None
+        seen = capabilities.admits(CLIENT, GOOD, exchange=EXCHANGE)
+    assert not seen
+
+
+def test_it_opens_no_other_exchange_also_once_it_was_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    Clock(monkeypatch)
+    capabilities = Capabilities(lambda: KEYS)
+    for _ in range(2):
+        assert not capabilities.admits(CLIENT, GOOD, exchange="f" * 64)
+        assert capabilities.admits(CLIENT, GOOD, exchange=EXCHANGE)
 
 
 def test_an_accepted_capability_is_still_one_client_s_alone() -> None:
     reasons: list[str] = []
     capabilities = Capabilities(lambda: KEYS, refused=reasons.append)
-    fresh = SIGNER.sign(client=CLIENT, scope=SCOPE, now=time.time())
-    assert capabilities.scope_of(CLIENT, fresh) == SCOPE
-    assert capabilities.scope_of("d" * 64, fresh) is None
+    fresh = SIGNER.sign(client=CLIENT, exchange=EXCHANGE, now=time.time())
+    assert capabilities.admits(CLIENT, fresh, exchange=EXCHANGE)
+    assert not capabilities.admits("d" * 64, fresh, exchange=EXCHANGE)
     assert reasons == ["OtherClient"]
 
 
 def test_in_a_group_with_a_shared_key_the_key_says_all() -> None:
     members = SharedKey("k" * 64)
-    assert members.scope_of("k" * 64, "") == ""
-    assert members.scope_of("l" * 64, GOOD) is None
+    assert members.admits("k" * 64, "", exchange=EXCHANGE)
+    assert not members.admits("l" * 64, GOOD, exchange=EXCHANGE)

@@ -1,0 +1,81 @@
+"""Files on their way to a peer: by sendfile where the connection is plain, in large pieces where it has TLS.
+
+aiohttp's own way of sending a file over TLS takes five times the processor time (measured: 2.3 s against 0.5 s for
+256 MiB, both ends together), whatever the size of its pieces.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import BinaryIO
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+
+PIECE_BYTES = 1 << 20
+_HEADERS = {"Content-Type": "application/octet-stream"}
+
+Around = Callable[[], AbstractContextManager[None]]
+
+
+def sending(request: web.Request, opened: BinaryIO, *, around: Around = nullcontext) -> web.StreamResponse:
+    """The answer with the file, or the range of it that is asked for; sending it closes the file.
+
+    The bytes go out within the context that ``around`` makes.
+    """
+    if request.transport is None or request.transport.get_extra_info("sslcontext") is None:
+        return _BySendfile(opened, around)
+    return _InPieces(opened, around)
+
+
+class _BySendfile(web.FileResponse):
+    """By descriptor and not by path, because a file that is complete moves to its place while it is being sent."""
+
+    def __init__(self, opened: BinaryIO, around: Around) -> None:
+        super().__init__(f"/proc/self/fd/{opened.fileno()}", headers=_HEADERS)
+        self._opened = opened
+        self._around = around
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        with self._opened, self._around():
+            return await super().prepare(request)
+
+
+class _InPieces(web.StreamResponse):
+    def __init__(self, opened: BinaryIO, around: Around) -> None:
+        super().__init__(headers={**_HEADERS, "Accept-Ranges": "bytes"})
+        self._opened = opened
+        self._around = around
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        with self._opened, self._around():
+            size = os.fstat(self._opened.fileno()).st_size
+            start, stop = _range(request, size)
+            if "Range" in request.headers:
+                self.set_status(206 if start < stop else 416)
+                wanted = f"{start}-{stop - 1}" if start < stop else "*"
+                self.headers["Content-Range"] = f"bytes {wanted}/{size}"
+            self.content_length = max(0, stop - start)
+            writer = await super().prepare(request)
+            if request.method != "HEAD":
+                await self._write(start, stop)
+            return writer
+
+    async def _write(self, start: int, stop: int) -> None:
+        loop = asyncio.get_running_loop()
+        for offset in range(start, stop, PIECE_BYTES):
+            length = min(PIECE_BYTES, stop - offset)
+            # One that became shorter meanwhile ends the connection early, which tells the peer.
+            await self.write(await loop.run_in_executor(None, os.pread, self._opened.fileno(), length, offset))
+
+
+def _range(request: web.BaseRequest, size: int) -> tuple[int, int]:
+    """What is asked for of so many bytes; nothing for what cannot be given (RFC 9110 §14)."""
+    try:
+        start, stop, _ = request.http_range.indices(size)
+    except ValueError:
+        return size, size
+    return start, stop
