@@ -22,12 +22,13 @@ def answer(view: View, chunk: int) -> Answer:
         return Answer.HOLD
     if view.me is None:
         return Answer.REFUSE
-    if view.own.released >> chunk & 1:
+    if view.own.resigned or view.own.released >> chunk & 1:
         return Answer.REFUSE if _others(view) else Answer.ADOPT
     return Answer.HOLD if view.stripes.owner(chunk) == view.me else Answer.ADOPT
 
 
 def _others(view: View) -> bool:
     return any(
-        state is not None and member != view.me and view.alive(member) for member, state in enumerate(view.states)
+        state is not None and not state.resigned and member != view.me and view.alive(member)
+        for member, state in enumerate(view.states)
     )

@@ -91,6 +91,24 @@ class Coordinator:
             self._ended(job)
             self._decide()
 
+    def cut_off(self) -> bool:
+        """Upstream cannot be reached from here: from now on all comes from peers. False where none can bring it."""
+        with self._changed:
+            hopeful = self._ledger.cut_off()
+            for chunk in list(self._waiters):
+                self._answer(chunk, Answer.REFUSE)
+            self._decide()
+            return hopeful
+
+    def claims(self, member: int, chunk: int) -> bool:
+        """Does the member live, and say that it has the chunk?"""
+        with self._changed:
+            return self._ledger.claims(member, chunk)
+
+    def alive(self, member: int) -> bool:
+        with self._changed:
+            return self._ledger.alive(member)
+
     def stop(self) -> None:
         with self._changed:
             self._stopped = True

@@ -1,13 +1,11 @@
 """The files of an exchange: where chunks are written, hashed in order, checked, repaired and committed.
 
 A chunk is passed on before its file is verified, so a wrong one may have come from a peer. Who brought which chunk is
-kept; when a file's hash is wrong, the chunks from peers are fetched again upstream, compared, and who brought other
-bytes is set aside.
+kept, for the repair of a file whose hash is wrong.
 """
 
 from __future__ import annotations
 
-import hashlib
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -16,7 +14,8 @@ from typing import BinaryIO, Protocol
 
 from api.digest import Digest
 from cache.exchange.bits import NOTHING, bit
-from cache.exchange.chunks import ChunkMap, Place
+from cache.exchange.chunks import ChunkMap
+from cache.exchange.repair import Fetches, repair
 from cache.store.ingest import DATA
 from cache.store.layout import Layout
 from cache.store.store import Store
@@ -26,9 +25,6 @@ from cache.transfer.frontier import Frontier
 from cache.transfer.plan import BATCH_BYTES, BATCH_FILES, SMALL_BYTES
 
 PIECE_BYTES = 1 << 20  # a thread a peer has one such buffer; chunks are multiples of it
-
-Refetch = Callable[[WantedFile, Place, memoryview], None]
-SetAside = Callable[[int], None]
 
 
 class CachedIngest(Protocol):
@@ -160,7 +156,7 @@ class Files:
         file.frontier.on_disk(place.start, place.stop)
         self._ready.put(place.file)
 
-    def hash_all(self, *, refetch: Refetch, set_aside: SetAside, finished: Callable[[], None]) -> None:
+    def hash_all(self, *, fetches: Fetches, finished: Callable[[], None]) -> None:
         """Hash what comes, commit what is whole, until all is or ``end``. Raises DigestMismatch, DiskError, …"""
         scratch = aligned_buffer(PIECE_BYTES)
         while (number := self._ready.get()) is not None:
@@ -169,7 +165,7 @@ class Files:
             if digest is None:
                 continue
             if digest != file.wanted.digest:
-                digest = self._repair(number, file, refetch=refetch, set_aside=set_aside)
+                digest = self._repair(number, file, fetches=fetches)
             if file.wanted.size <= SMALL_BYTES and digest == file.wanted.digest:
                 self._commit_soon(file, scratch, finished=finished)
             else:
@@ -215,24 +211,17 @@ class Files:
         for file in self._open.values():
             file.ingest.close()
 
-    def _repair(self, number: int, file: _File, *, refetch: Refetch, set_aside: SetAside) -> Digest:
-        new = aligned_buffer(self.chunks.chunk_bytes)
-        old = aligned_buffer(self.chunks.chunk_bytes)
-        for chunk in self.chunks.of_file(number):
-            members = self._sources.get(chunk)
-            if not members:
-                continue
-            place = self.chunks.place(chunk)
-            length = place.stop - place.start
-            refetch(file.wanted, place, new[:length])
-            file.ingest.read(place.start, old[:length])
-            if new[:length] != old[:length]:
-                file.ingest.write(place.start, new[:length])
-                if len(members) == 1:  # of several, who knows which one it was
-                    set_aside(next(iter(members)))
-        sha256 = hashlib.sha256()
-        for offset in range(0, file.wanted.size, PIECE_BYTES):
-            length = min(PIECE_BYTES, file.wanted.size - offset)
-            file.ingest.read(offset, old[:length])
-            sha256.update(old[:length])
-        return Digest(sha256.hexdigest())
+    def _repair(self, number: int, file: _File, *, fetches: Fetches) -> Digest:
+        try:
+            return repair(
+                file.wanted,
+                file.ingest,
+                numbers=self.chunks.of_file(number),
+                chunks=self.chunks,
+                sources=self._sources,
+                resumed=self.have,
+                fetches=fetches,
+            )
+        except BaseException:
+            file.ingest.discard()  # who brought which chunk is known only now: nothing of it can be gone on with
+            raise

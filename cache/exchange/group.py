@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Protocol
@@ -13,6 +14,9 @@ from cache.exchange.authority.access import Access
 from cache.exchange.chunks import ChunkMap
 from cache.exchange.coordinator import Coordinator
 from cache.exchange.holding import Holding
+
+WRONG_BYTES = "WrongBytes"
+DOES_NOT_SEND = "DoesNotSend"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,16 @@ class Running:
     manifest: bytes = b""  # as of a Holding
 
 
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A peer from which nothing is taken any more, the reason as metrics have it, and when that was (Unix time)."""
+
+    peer: str
+    reason: str
+    message: str
+    at: float
+
+
 @dataclass(slots=True)
 class Exchanges:
     """What peers may read here, by exchange id (``Origin.exchange``). For any thread.
@@ -95,6 +109,7 @@ class Exchanges:
     group: Group
     _running: dict[str, Running] = field(default_factory=dict)
     _held: dict[str, Holding] = field(default_factory=dict)
+    _set_aside: list[SetAside] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def within(self, group: Group) -> Exchanges:
@@ -128,3 +143,17 @@ class Exchanges:
         with self._lock:
             known = self._running.get(exchange) or self._held.get(exchange)
             return known.manifest if known is not None else b""
+
+    def set_aside(self, peer: str, *, reason: str, message: str) -> None:
+        """For the rest of an exchange, or as long as this process lives where it served wrong bytes."""
+        with self._lock:
+            self._set_aside.append(SetAside(peer, reason, message, time.time()))
+
+    def peers_set_aside(self) -> list[SetAside]:
+        """All since the start of this process, a peer once a reason: the last time."""
+        with self._lock:
+            return list({(one.peer, one.reason): one for one in self._set_aside}.values())
+
+    def serves_wrong_bytes(self, peer: str) -> bool:
+        with self._lock:
+            return any(one.peer == peer and one.reason == WRONG_BYTES for one in self._set_aside)

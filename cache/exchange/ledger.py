@@ -80,6 +80,14 @@ class Ledger:
             self._from_peers[member] = chunk
             self._asked_at[member] = now
 
+    def alive(self, member: int) -> bool:
+        return not self.dead >> member & 1
+
+    def claims(self, member: int, chunk: int) -> bool:
+        """Does the member live, and say that it has the chunk?"""
+        state = self._states[member]
+        return state is not None and self.alive(member) and bool(state.have >> chunk & 1)
+
     def started(self, member: int) -> bool:
         return self._states[member] is not None
 
@@ -100,6 +108,16 @@ class Ledger:
 
     def upstream_failed(self, chunk: int) -> None:
         self._upstream.pop(chunk, None)
+
+    def cut_off(self) -> bool:
+        """Nothing comes from upstream here any more: leave all to others. False where no other is left for it."""
+        self.resigned = True
+        self.adopted = NOTHING
+        living = [s for m, s in enumerate(self._states) if s is not None and not self.dead >> m & 1]
+        held = NOTHING
+        for state in living:
+            held |= state.have
+        return any(not state.resigned for state in living) or not self.stripes.all & ~self.have & ~held
 
     def found(self, chunk: int) -> None:
         """A chunk is here from a request that was given up meanwhile."""

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import structlog
 
 from api.digest import Digest
-from api.errors import Cancelled, SourceUnavailable
-from cache.exchange.chunks import Place
+from api.errors import Cancelled, Forbidden, NotFound, SourceUnavailable, Unauthorized, WarmsetError
 from cache.exchange.coordinator import UPSTREAM, Coordinator, Job
 from cache.exchange.files import PIECE_BYTES, Files, Ingests
-from cache.exchange.group import Exchanges, ReadsBytes, Running
+from cache.exchange.group import DOES_NOT_SEND, WRONG_BYTES, Exchanges, ReadsBytes, Running
 from cache.exchange.holding import chunk_map
 from cache.exchange.peer import Busy, PeerSession, PeerWatch, Refused
 from cache.exchange.stripes import Stripes
@@ -32,7 +31,12 @@ from cache.transfer.throttle import Throttle
 
 WATCH_S = 0.2  # how often a peer is asked for its state
 FIRST_S = 1.0  # how long to wait for a peer's first state; one that is not there is told at once
-MAX_FAILURES = 5  # requests in a row that a peer that answers lets fail before it is set aside
+MAX_STRIKES = 50  # before a peer that answers, and does not send what it says it has, is set aside
+FAILURE_STRIKE = 10
+BUSY_STRIKE = 1  # it may well be, for ten seconds
+UPSTREAM_POLICY = RetryPolicy()
+# What may be so for this node alone: others may still be let in, and pass it on.
+UNREACHABLE = (SourceUnavailable, NotFound, Unauthorized, Forbidden)
 HASHERS = 2
 _TICK_S = 0.1
 _LEAVE_S = 10.0
@@ -87,6 +91,7 @@ class _Run:
         meter: Meter,
     ) -> None:
         group = exchanges.group
+        self._exchanges = exchanges
         self._files = files
         self._id = exchange_id
         self._group = group
@@ -96,7 +101,7 @@ class _Run:
         self._meter = meter
         self._stop = threading.Event()
         throttle = Throttle(limit_bps, cancel=self._stop)
-        self._upstream = Link(RetryPolicy(), self._stop, throttle, meter)
+        self._upstream = Link(UPSTREAM_POLICY, self._stop, throttle, meter)
         self._peers = Link(RetryPolicy(attempts=1), self._stop, throttle, meter, from_peer=True)
         stripes = Stripes(seed=exchange_id, members=group.members, chunks=files.chunks.chunks)
         self.coordinator = Coordinator(stripes, me=self._me, have=files.have)
@@ -104,6 +109,7 @@ class _Run:
         self._error: BaseException | None = None
         self._lock = threading.Lock()
         self._first = threading.Semaphore(0)  # released once for each peer that was asked for its state
+        self._cut_off = False
         meter.reused(files.resumed_bytes)
 
     def run(self, cancel: threading.Event, on_progress: Callable[[Progress], None] | None) -> None:
@@ -118,6 +124,8 @@ class _Run:
             # Who starts last must not fetch what all others have: hear them first.
             for _ in others:
                 self._first.acquire(timeout=FIRST_S)
+            for member in self.blamed():
+                self.coordinator.set_aside(member)
             self.coordinator.start()
             while not (self._files.complete or self._stop.is_set()):
                 self._stop.wait(_TICK_S)
@@ -154,54 +162,75 @@ class _Run:
         for abort in aborts:
             abort()
 
-    def _abortable(self, abort: Callable[[], None]) -> None:
+    @contextlib.contextmanager
+    def _abortable(self, abort: Callable[[], None]) -> Iterator[None]:
         with self._lock:
             self._abort.append(abort)
             stopped = self._stop.is_set()
         if stopped:
             abort()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._abort.remove(abort)
 
     # -- threads
 
     def _fetch_upstream(self) -> None:
-        session = self._open_session()
-        self._abortable(session.abort)
         scratch = aligned_buffer(PIECE_BYTES)
-        try:
-            while (job := self.coordinator.next(UPSTREAM)) is not None:
-                self._fetch(job, session, scratch, link=self._upstream)
-        finally:
-            session.close()
+        while (job := self.coordinator.next(UPSTREAM)) is not None:
+            session = self._open_session()
+            with contextlib.closing(session), self._abortable(session.abort):
+                try:
+                    while job is not None:
+                        self._fetch(job, session, scratch, link=self._upstream)
+                        job = self.coordinator.next(UPSTREAM)
+                except UNREACHABLE as error:
+                    self._lose_upstream(error)
+
+    def _lose_upstream(self, error: WarmsetError) -> None:
+        """Peers may still bring all of it. Raises ``error`` where they cannot."""
+        if not self.coordinator.cut_off():
+            raise error
+        if not self._cut_off:
+            log.warning("exchange.cut_off", why=str(error))
+        self._cut_off = True
+
+    def _peer(self, member: int) -> PeerSession:
+        contact = self._group.contacts.reach(self._members[member])
+        return PeerSession(contact, access=self._group.access, exchange=self._id, chunks=self._files.chunks.chunks)
 
     def _fetch_from(self, member: int) -> None:
         scratch = aligned_buffer(PIECE_BYTES)
-        failures = 0  # in a row
+        strikes = 0  # in a row: what it says that it has keeps everybody from fetching it elsewhere
         while (job := self.coordinator.next(member)) is not None:
-            contact = self._group.contacts.reach(self._members[member])
-            session = PeerSession(
-                contact, access=self._group.access, exchange=self._id, chunks=self._files.chunks.chunks
-            )
-            self._abortable(session.abort)
-            try:
-                while job is not None:
-                    self._fetch(job, session, scratch, link=self._peers)
-                    failures = 0
-                    job = self.coordinator.next(member)
-            except Refused as refusal:
-                self.coordinator.heard(member, refusal.state)
-            except Busy:
-                self._stop.wait(WATCH_S)
-            except (OSError, SourceUnavailable, RangesIgnored) as error:
-                failures += 1
-                cause = error.__cause__ or error
-                if isinstance(cause, TimeoutError) or failures >= MAX_FAILURES:
-                    # What it says that it has would keep everybody from fetching it elsewhere.
-                    self._set_aside(member, reason=f"it does not send what it says it has: {error}")
-                elif isinstance(cause, ConnectionError):
-                    self.coordinator.died(member)  # if it lives, whoever watches it will say so
-                self._stop.wait(WATCH_S)
-            finally:
-                session.close()
+            session = self._peer(member)
+            with contextlib.closing(session), self._abortable(session.abort):
+                asked = job
+                try:
+                    while job is not None:
+                        asked = job
+                        self._fetch(job, session, scratch, link=self._peers)
+                        strikes = 0
+                        job = self.coordinator.next(member)
+                    continue
+                except Refused as refusal:
+                    self.coordinator.heard(member, refusal.state)
+                    strikes += BUSY_STRIKE if self.coordinator.claims(member, asked.chunk) else 0
+                    problem: Exception = refusal
+                except Busy as busy:
+                    strikes += BUSY_STRIKE if self.coordinator.claims(member, asked.chunk) else 0
+                    problem = busy
+                except (OSError, SourceUnavailable, RangesIgnored) as error:
+                    problem = error
+                    cause = error.__cause__ or error
+                    if isinstance(cause, ConnectionError):
+                        self.coordinator.died(member)  # if it lives, whoever watches it will say so
+                    strikes += MAX_STRIKES if isinstance(cause, TimeoutError) else FAILURE_STRIKE
+            if strikes >= MAX_STRIKES and self.coordinator.alive(member):
+                self._set_aside(member, reason=DOES_NOT_SEND, message=f"it does not send what it has: {problem}")
+            self._stop.wait(WATCH_S)
 
     def _fetch(self, job: Job, session: Session | PeerSession, scratch: memoryview, *, link: Link) -> None:
         place = self._files.chunks.place(job.chunk)
@@ -233,9 +262,8 @@ class _Run:
 
     def _watch(self, member: int) -> None:
         watch = PeerWatch(self._group, self._members[member], exchange=self._id, chunks=self._files.chunks.chunks)
-        self._abortable(watch.abort)
         known = asked = False
-        try:
+        with contextlib.closing(watch), self._abortable(watch.abort):
             while not self._stop.is_set():
                 try:
                     state = watch.state()
@@ -252,28 +280,46 @@ class _Run:
                     asked = True
                     self._first.release()
                 self._stop.wait(WATCH_S)
-        finally:
-            watch.close()
 
     def _hash(self) -> None:
-        self._files.hash_all(refetch=self._refetch, set_aside=self._set_aside_for_bytes, finished=self._meter.finished)
+        self._files.hash_all(fetches=self, finished=self._meter.finished)
 
-    # -- wrong bytes
+    # -- wrong bytes, as repair.Fetches
 
-    def _refetch(self, wanted: WantedFile, place: Place, into: memoryview) -> None:
-        session = self._open_session()
-        self._abortable(session.abort)
-        with contextlib.closing(session):
-            reader = BlobReader(
-                session, wanted.digest, size=wanted.size, start=place.start, stop=place.stop, link=self._upstream
-            )
+    def refetch(self, chunk: int, into: memoryview, *, avoid: Collection[int]) -> None:
+        if not self._cut_off:
+            try:
+                return self._read_again(self._open_session(), chunk, into, link=self._upstream)
+            except UNREACHABLE as error:
+                self._lose_upstream(error)
+        for member in range(len(self._members)):
+            if member not in avoid and self.coordinator.claims(member, chunk):
+                with contextlib.suppress(OSError, SourceUnavailable, RangesIgnored, Refused, Busy):
+                    return self._read_again(self._peer(member), chunk, into, link=self._peers)
+        raise SourceUnavailable("a chunk that came with wrong bytes can be had nowhere else now")
+
+    def blame(self, chunk: int, members: Collection[int]) -> None:
+        if len(members) > 1:
+            return  # who knows which one it was
+        (member,) = members
+        owner = self.coordinator.stripes.owner(chunk)
+        if member != owner and owner in self.blamed():
+            return  # it passed on in good faith what it had from there
+        self._set_aside(member, reason=WRONG_BYTES, message="it served wrong bytes")
+
+    def blamed(self) -> frozenset[int]:
+        return frozenset(n for n, member in enumerate(self._members) if self._exchanges.serves_wrong_bytes(member))
+
+    def _read_again(self, session: Session | PeerSession, chunk: int, into: memoryview, *, link: Link) -> None:
+        place = self._files.chunks.place(chunk)
+        wanted = self._files.wanted[place.file]
+        with contextlib.closing(session), self._abortable(session.abort):
+            reader = BlobReader(session, wanted.digest, size=wanted.size, start=place.start, stop=place.stop, link=link)
             with contextlib.closing(reader):
                 self._meter.undo(reader.fill(into))
 
-    def _set_aside_for_bytes(self, member: int) -> None:
-        self._set_aside(member, reason="it served wrong bytes")
-
-    def _set_aside(self, member: int, *, reason: str) -> None:
+    def _set_aside(self, member: int, *, reason: str, message: str) -> None:
         if not self._stop.is_set():
-            log.warning("exchange.peer_set_aside", peer=self._members[member], why=reason)
+            log.warning("exchange.peer_set_aside", peer=self._members[member], reason=reason, why=message)
+            self._exchanges.set_aside(self._members[member], reason=reason, message=message)
             self.coordinator.set_aside(member)

@@ -20,6 +20,7 @@ from cache.sources import SourceOptions
 from cache.store import Store
 from daemonset import peers
 from tests.support.fake_registry import FakeRegistry
+from tests.support.faulty_link import FaultyLink
 
 MIB = 1 << 20
 
@@ -92,13 +93,17 @@ class Serving:
 
 
 class Node:
-    def __init__(self, root: Path, *, members: Sequence[str], me: str) -> None:
+    """``listen`` is where it serves, if something stands before ``me``; ``limit_bps`` is for what it takes in."""
+
+    def __init__(self, root: Path, *, members: Sequence[str], me: str, listen: str = "") -> None:
         self.address = me
+        self.limit_bps: int | None = None
+        self.cancel = threading.Event()
         self.exchanges = Exchanges(Group.listed(members, me=me))
         self.store = Store.open(root)
         for holding in remembered(self.store):
             self.exchanges.hold(holding)
-        self._serving = Serving(peers.application(self.exchanges, store=self.store, admission=None), address=me)
+        self._serving = Serving(peers.application(self.exchanges, store=self.store, admission=None), address=listen or me)
         self.pulled: Pulled | None = None
         self.error: Exception | None = None
 
@@ -117,9 +122,22 @@ class Node:
                 parse_reference(reference),
                 options=SourceOptions(plain_http=frozenset({plain_http}), ambient=reference.startswith("file:")),
                 exchanges=self.exchanges,
+                limit_bps=self.limit_bps,
+                cancel=self.cancel,
             )
         except Exception as error:
             self.error = error
+
+
+def start_linked_nodes(stack: ExitStack, folder: Path, *, count: int) -> list[tuple[Node, FaultyLink]]:
+    """Each behind a link that a test can break."""
+    members, own = [free_address() for _ in range(count)], [free_address() for _ in range(count)]
+    found = []
+    for number, (me, listen) in enumerate(zip(members, own, strict=True)):
+        link = stack.enter_context(FaultyLink(me, target=listen))
+        node = Node(folder / f"node-{number}", members=members, me=me, listen=listen)
+        found.append((stack.enter_context(node), link))
+    return found
 
 
 def start_nodes(stack: ExitStack, folder: Path, *, count: int, strangers: Sequence[str] = ()) -> list[Node]:
@@ -129,12 +147,21 @@ def start_nodes(stack: ExitStack, folder: Path, *, count: int, strangers: Sequen
     return [stack.enter_context(Node(folder / f"node-{i}", members=members, me=me)) for i, me in enumerate(own)]
 
 
-def pull_together(nodes: Sequence[Node], reference: str, *, plain_http: str) -> None:
+def begin(nodes: Sequence[Node], reference: str, *, plain_http: str) -> list[threading.Thread]:
     threads = [
-        threading.Thread(target=node.pull, args=(reference,), kwargs={"plain_http": plain_http}) for node in nodes
+        threading.Thread(target=node.pull, args=(reference,), kwargs={"plain_http": plain_http}, daemon=True)
+        for node in nodes
     ]
     for thread in threads:
         thread.start()
+    return threads
+
+
+def pull_together(nodes: Sequence[Node], reference: str, *, plain_http: str) -> None:
+    wait_for(begin(nodes, reference, plain_http=plain_http), nodes)
+
+
+def wait_for(threads: Sequence[threading.Thread], nodes: Sequence[Node]) -> None:
     for thread in threads:
         thread.join(60)
     assert not any(thread.is_alive() for thread in threads)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -32,6 +32,19 @@ from cache.transfer.file import WantedFile
 from daemonset import peers
 from tests.support.exchange_group import MIB, Model, Serving, free_address, pull_together, start_nodes
 from tests.support.fake_registry import FakeRegistry
+
+
+class NoFetches:
+    """For a file that needs no repair."""
+
+    def refetch(self, chunk: int, into: memoryview, *, avoid: Collection[int]) -> None:
+        raise AssertionError(chunk)
+
+    def blame(self, chunk: int, members: Collection[int]) -> None:
+        raise AssertionError(chunk)
+
+    def blamed(self) -> Collection[int]:
+        return ()
 
 
 @pytest.fixture
@@ -187,7 +200,7 @@ def test_a_second_request_for_a_chunk_cannot_change_it_once_it_has_come(tmp_path
             files.arrived(chunk)
         files.write(0, 0, memoryview(bytes(MIB)), member=1)
         assert not files.settle(0)
-        files.hash_all(refetch=lambda *_: None, set_aside=lambda _: None, finished=lambda: None)
+        files.hash_all(fetches=NoFetches(), finished=lambda: None)
         files.write(1, MIB, memoryview(bytes(MIB)), member=1)
         assert store.blob_path(digest).read_bytes() == content
         files.close()
