@@ -46,4 +46,5 @@ class Grant(Wire):
     include: list[str] = field(default_factory=list)
     exclude: list[str] = field(default_factory=list)
     credential: RegistryCredential | None = None
+    current: bool = True  # this is the revision that the Model has now
     plain_http: bool = False  # the controller's configuration lists the host as one without TLS

@@ -4,11 +4,12 @@ HTTP/1.1 with JSON bodies over a unix socket that only root and the agent's grou
 
     POST   /v1/publications        PublishRequest   -> 200 Publication: the tree is here and pinned
                                                        409 NodeError Pulling: not yet; the pull goes on
-    DELETE /v1/publications/{id}                    -> 204, also where there is none
+    DELETE /v1/publications/{id}?at=                -> 204, also where there is none; a pin newer than ``at`` stays
     GET    /v1/publications                         -> list[Publication]
-    PUT    /v1/live                 LiveSet          -> 204: pins beyond these go; eviction may begin
+    PUT    /v1/live                 LiveSet          -> 204: pins beyond these go, older than it; eviction may begin
     GET    /v1/status                               -> AgentStatus
-    POST   /v1/verify                               -> VerifyReport: every blob was read again just now
+    POST   /v1/verify?target=                       -> VerifyReport: every blob, or those of one tree (cache.find),
+                                                       was read again just now
 
 Any other answer carries a NodeError. A POST is held open until the tree is ready, at most ``wait_s`` seconds.
 """
@@ -32,6 +33,7 @@ class PublishRequest(Wire):
     wait_s: float = MAX_WAIT_S
     # A docker configuration with the pod's own registry login, from its volume's nodePublishSecretRef.
     login: str = ""
+    at: int = 0  # when the call was made, time.monotonic_ns(); 0 for now
 
     def __repr__(self) -> str:  # never in a log
         return f"PublishRequest({self.model} for {self.namespace}/{self.pod})"
@@ -55,6 +57,7 @@ class LiveSet(Wire):
 
     ids: list[str]
     trees: dict[str, str] = field(default_factory=dict)
+    at: int = 0  # when the mounts were read, time.monotonic_ns(); 0 for now
 
 
 class NodeError(Wire):

@@ -59,6 +59,7 @@ class Broker:
             include=known.files.include if known.files else [],
             exclude=known.files.exclude if known.files else [],
             credential=found,
+            current=request.revision == model.status.revision,
             plain_http=host in self._sources.plain_http,
         )
 

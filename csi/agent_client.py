@@ -6,6 +6,7 @@ what cannot be read. After AgentUnavailable it is open whether the agent did wha
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -41,13 +42,13 @@ class AgentClient:
 
     async def publish(self, request: PublishRequest) -> Publication:
         """Have the tree here and pinned. Raises Pulling after ``request.wait_s`` seconds; else as the agent says."""
-        body = msgspec.json.encode(request)
+        body = msgspec.json.encode(msgspec.structs.replace(request, at=time.monotonic_ns()))
         answer = await self._call("POST", "/v1/publications", body=body, timeout_s=request.wait_s + ANSWER_S)
         return _decode(answer, Publication)
 
     async def unpublish(self, publication: str) -> None:
         """Let the pin go; success where there is none."""
-        await self._call("DELETE", f"/v1/publications/{publication}")
+        await self._call("DELETE", f"/v1/publications/{publication}?at={time.monotonic_ns()}")
 
     async def publications(self) -> list[Publication]:
         return _decode(await self._call("GET", "/v1/publications"), list[Publication])

@@ -165,7 +165,8 @@ class NodeService(csi_pb2_grpc.NodeServicer):  # type: ignore[misc]  # generated
 
     async def _publication(self, target: Target) -> Publication | None:
         publications = await self._agent.publications()
-        return next((found for found in publications if found.id == target.id), None)
+        # One without a model was pinned by the agent for a mount that it heard of: nobody granted it yet.
+        return next((found for found in publications if found.id == target.id and found.model), None)
 
 
 def _wait_s(remaining_s: float | None) -> float:

@@ -8,6 +8,7 @@ unmounted by it.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import NoReturn
 
 import structlog
@@ -48,10 +49,11 @@ class Recovery:
         """One report. Raises a WarmsetError; the next one makes up for it."""
         config = self._config
         async with self._in_flight.frozen() as working:
+            at = time.monotonic_ns()
             mounts = await asyncio.to_thread(read_mounts)
             self._started.set()
             found = live(mounts, kubelet_dir=config.kubelet_dir, cache_root=config.cache_root)
             mounted = {published.target.id for published in found}
             trees = {published.target.id: str(published.tree) for published in found if published.tree is not None}
-            await self._agent.put_live(LiveSet(ids=sorted(mounted | working), trees=trees))
+            await self._agent.put_live(LiveSet(ids=sorted(mounted | working), trees=trees, at=at))
         log.debug("live.reported", mounted=len(mounted), working=len(working))

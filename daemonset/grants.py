@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -78,9 +78,20 @@ class Grants:
         known = self._known.get(desired.key)
         age_s = time.monotonic() - self._asked_at.get(desired.key, -FRESH_S)
         wanting = known is None or not permits(known, namespace=namespace)
-        if age_s >= (AGAIN_S if wanting else FRESH_S) and time.monotonic() >= self._silent_until:
+        if age_s >= (AGAIN_S if wanting else FRESH_S):
             known = await self._refresh(desired)
         return known is not None and permits(known, namespace=namespace)
+
+    async def current(self, revisions: Sequence[Desired]) -> list[Desired]:
+        """Of one model's revisions the one that it has now, if the broker said so of any.
+
+        Asked anew, because each of them was the present one once; of two that were so, the later answer counts.
+        """
+        for desired in revisions:
+            if time.monotonic() - self._asked_at.get(desired.key, -AGAIN_S) >= AGAIN_S:
+                await self._refresh(desired)
+        current = [d for d in revisions if (grant := self._known.get(d.key)) is not None and grant.current]
+        return sorted(current, key=lambda desired: self._asked_at.get(desired.key, 0.0))[-1:]
 
     def known(self, desired: Desired) -> Grant | None:
         """What the broker last said of the model, without a credential; None before it said anything."""
@@ -91,6 +102,8 @@ class Grants:
             await asyncio.to_thread(self._path(key).unlink, missing_ok=True)
 
     async def _refresh(self, desired: Desired) -> Grant | None:
+        if time.monotonic() < self._silent_until:
+            return self._known.get(desired.key)
         try:
             async with asyncio.timeout(ASK_S):
                 await self._ask_and_remember(desired)

@@ -17,13 +17,14 @@ import structlog
 
 from api.errors import AlreadyPublished, InvalidRequest, NotFound, Pulling, WarmsetError, error_class
 from api.keys import model_key
-from api.node import MAX_WAIT_S, Publication, PublishRequest
+from api.node import MAX_WAIT_S, LiveSet, Publication, PublishRequest
 from cache.store import Pin, Store
 from daemonset.changed import Changed
 from daemonset.desired import Desired
 from daemonset.grants import Grants
 from daemonset.holding import Held
 from daemonset.logins import Logins
+from daemonset.pins import ADOPTED, Pins
 from daemonset.pulls import Pulls
 
 _ID = re.compile(r"[0-9a-f]{64}")
@@ -41,12 +42,15 @@ class Publications:
         self._grants = grants
         self._logins = logins
         self._changed = changed
-        # Others have pins of their own (open_models.py), which no driver reports.
-        self._pins = {id_: pin for id_, pin in store.pins().items() if "model" in pin.note}
+        self._pins = Pins(store)
         self._waiting: set[str] = set()
+        self._settled_at = 0
 
     def count(self) -> int:
-        return len(self._pins)
+        return len(self._pins.ids)
+
+    async def all(self) -> list[Publication]:
+        return await self._pins.all()
 
     async def publish(self, request: PublishRequest) -> Publication:
         """Wait for the tree, at most ``wait_s`` seconds, and pin it.
@@ -66,40 +70,44 @@ class Publications:
         log.info("publication.granted", id=request.id, pod=f"{request.namespace}/{request.pod}")
         return answer
 
-    async def unpublish(self, publication: str) -> None:
-        """Give up the pin; nothing happens where there is none."""
+    async def unpublish(self, publication: str, *, at: int = 0) -> None:
+        """Give up the pin; nothing happens where there is none, or where it is newer than ``at``."""
         if not _ID.fullmatch(publication):
             raise InvalidRequest("a publication's id is 64 hex digits")
-        if await asyncio.to_thread(self._store.unpin, publication):
+        if await self._pins.let_go(publication, at=at or time.monotonic_ns()):
             log.info("publication.ended", id=publication)
-        self._pins.pop(publication, None)
         self._pulls.pins_changed()
 
-    async def settle(self, live: set[str]) -> None:
-        """Drop the pins that are not live; tell the pulls whether the rest is all that is mounted.
+    async def settle(self, live: LiveSet) -> None:
+        """Make the pins those of what is mounted, and tell the pulls whether that worked.
 
         The driver counts what it works on as live, so a pin whose mount is about to be made is among them.
         """
-        for publication in self._pins.keys() - live:
+        at = live.at or time.monotonic_ns()
+        if at < self._settled_at:
+            return  # a later report has been heard already
+        self._settled_at = at
+        ids = set(live.ids)
+        for publication in self._pins.ids - ids:
             log.info("publication.not_mounted", id=publication)
-            await self.unpublish(publication)
-        unknown = live - self._pins.keys() - self._waiting
+            await self.unpublish(publication, at=at)
+        unknown = ids - self._pins.ids - self._waiting
+        mounted = {publication: live.trees[publication] for publication in unknown & live.trees.keys()}
+        unknown -= await self._pins.adopt(mounted, at=at)
         if unknown:
-            # Perhaps a mount without a pin. Only the driver can tell its tree, so nothing goes until its next report.
+            # Perhaps a mount without a pin, and of a tree that nobody can tell: nothing goes until the next report.
             log.warning("publication.without_pin", ids=sorted(unknown)[:10], count=len(unknown))
         self._pulls.pins_are_mounts(not unknown)
 
-    async def all(self) -> list[Publication]:
-        pins = list(self._pins.values())
-        return await asyncio.to_thread(lambda: [_publication(self._store, pin) for pin in pins])
-
     async def _again(self, pin: Pin, request: PublishRequest) -> Publication | None:
         """kubelet repeats calls: the same answer to the same question. None when the tree is not there any more."""
+        if pin.note == ADOPTED:
+            return None
         same = pin.note.get("model") == request.model and pin.note.get("namespace") == request.namespace
         if not same or request.revision not in ("", pin.note.get("revision")):
             raise AlreadyPublished(f"publication {request.id} already stands for another model")
         try:
-            return await asyncio.to_thread(self._pin, pin)
+            return await self._pins.hold(pin, at=_at(request))
         except NotFound:
             # A damaged tree is mended under its mount, so it keeps its pin; only one that is gone gives it up.
             if not await asyncio.to_thread(self._store.tree_path(pin.tree).is_dir):
@@ -124,14 +132,13 @@ class Publications:
             hint="see `warmset explain`; who may mount it: namespaces in the Model's spec.allowedNamespaces, and pods"
             " whose nodePublishSecretRef opens its source",
         )
-        for desired in _candidates(self._pulls, request):
+        for desired in await self._candidates(request):
             if not await self._may_mount(desired, request):
                 continue
             held = self._pulls.held(desired.key)
             if held is not None:
                 try:
-                    # Shielded: a caller that hangs up now must not leave a pin on the disk that we do not know of.
-                    return await asyncio.shield(self._grant(held, request))
+                    return await self._grant(held, request)
                 except NotFound:
                     self._pulls.lost(desired.key)
             status = self._pulls.status(desired.key)
@@ -158,15 +165,23 @@ class Publications:
             "pod": request.pod,
             "pod_uid": request.pod_uid,
         }
-        pin = Pin(request.id, held.tree, note)
-        answer = await asyncio.to_thread(self._pin, pin, group=self._pulls.group(held.desired.key))
-        self._pins[pin.id] = pin
-        return answer
+        group = self._pulls.group(held.desired.key)
+        return await self._pins.hold(Pin(request.id, held.tree, note), at=_at(request), group=group)
 
-    def _pin(self, pin: Pin, *, group: str = "") -> Publication:
-        self._store.pin(pin.id, tree=pin.tree, note=pin.note)
-        self._store.touch(pin.tree, group=group)
-        return _publication(self._store, pin)
+    async def _candidates(self, request: PublishRequest) -> list[Desired]:
+        """Entries that answer the request. Where it names no revision and there are several, the Model's present one:
+        what happens to be here already could be anything that other pods still have."""
+        namespace, _, name = request.model.partition("/")
+        model = model_key(namespace, name)
+        found = []
+        for key, desired in self._pulls.desired_or_held().items():
+            held = self._pulls.held(key)
+            revision = held.revision if held else desired.revision
+            if desired.model == model and request.revision in ("", revision):
+                found.append(desired)
+        if request.revision or len(found) < 2:
+            return found
+        return await self._grants.current(found)
 
 
 def _check(request: PublishRequest) -> None:
@@ -180,27 +195,5 @@ def _check(request: PublishRequest) -> None:
         raise InvalidRequest(f"wait_s must be 0 or more seconds, not {request.wait_s}")
 
 
-def _candidates(pulls: Pulls, request: PublishRequest) -> list[Desired]:
-    """Entries that answer the request, what is here already first."""
-    namespace, _, name = request.model.partition("/")
-    model = model_key(namespace, name)
-    found = []
-    for key, desired in pulls.desired_or_held().items():
-        held = pulls.held(key)
-        revision = held.revision if held else desired.revision
-        if desired.model == model and request.revision in ("", revision):
-            found.append((held is None, desired))
-    return [desired for _, desired in sorted(found, key=lambda pair: pair[0])]
-
-
-def _publication(store: Store, pin: Pin) -> Publication:
-    tree = store.tree(pin.tree)
-    return Publication(
-        id=pin.id,
-        tree=str(pin.tree),
-        model=pin.note.get("model", ""),
-        revision=pin.note.get("revision", ""),
-        bytes=tree.size if tree else 0,
-        files=len(tree.files) if tree else 0,
-        pod_uid=pin.note.get("pod_uid", ""),
-    )
+def _at(request: PublishRequest) -> int:
+    return request.at or time.monotonic_ns()

@@ -47,7 +47,7 @@ _STATUS: dict[type[WarmsetError], int] = {
 T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 StatusOf = Callable[[], Awaitable[AgentStatus]]
-Verify = Callable[[], Awaitable[VerifyReport]]
+Verify = Callable[[str], Awaitable[VerifyReport]]
 
 log = structlog.get_logger()
 
@@ -59,21 +59,24 @@ def application(publications: Publications, *, status: StatusOf, verify: Verify)
         return _json(await publications.publish(await _body(request, PublishRequest)))
 
     async def unpublish(request: web.Request) -> web.Response:
-        await publications.unpublish(request.match_info["id"])
+        at = request.query.get("at", "0")
+        if not at.isdecimal():
+            raise InvalidRequest("at is when the call was made, in nanoseconds")
+        await publications.unpublish(request.match_info["id"], at=int(at))
         return web.Response(status=204)
 
     async def listing(_: web.Request) -> web.Response:
         return _json(await publications.all())
 
     async def live(request: web.Request) -> web.Response:
-        await publications.settle(set((await _body(request, LiveSet)).ids))
+        await publications.settle(await _body(request, LiveSet))
         return web.Response(status=204)
 
     async def agent_status(_: web.Request) -> web.Response:
         return _json(await status())
 
-    async def verification(_: web.Request) -> web.Response:
-        return _json(await verify())
+    async def verification(request: web.Request) -> web.Response:
+        return _json(await verify(request.query.get("target", "")))
 
     app = web.Application(middlewares=[errors_as_json], client_max_size=MAX_BODY_BYTES)
     app.add_routes(

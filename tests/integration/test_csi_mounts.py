@@ -12,7 +12,6 @@ from pathlib import Path
 import grpc
 import pytest
 
-from api.node import LiveSet
 from csi.proto import csi_pb2, csi_pb2_grpc
 from tests.support.csi_node import MODEL, CsiNode, why_no_mounts
 from tests.support.fake_agent import FakeAgent
@@ -276,7 +275,7 @@ async def test_driver_killed_between_calls_finds_its_mounts_again(
     async with asyncio.timeout(10):
         while len(agent.reports) == reports:
             await asyncio.sleep(0.05)
-    assert agent.reports[-1] == LiveSet(ids=[pin.id], trees={pin.id: pin.tree})
+    assert (agent.reports[-1].ids, agent.reports[-1].trees) == ([pin.id], {pin.id: pin.tree})
     await stub.NodePublishVolume(pod.publish_request(), wait_for_ready=True)
     assert len(node.mounts()) == 1
     assert len(agent.pins) == 1

@@ -29,6 +29,7 @@ class FakeAgent:
     hold_s: float = 0.0  # before a POST is answered
     asked: list[PublishRequest] = field(default_factory=list)
     reports: list[LiveSet] = field(default_factory=list)
+    ended: list[int] = field(default_factory=list)  # when each DELETE was made, by its own word
     _runner: web.AppRunner | None = None
 
     def add_tree(self, model: str, files: dict[str, bytes], *, revision: str = "r1") -> Path:
@@ -91,6 +92,7 @@ class FakeAgent:
         return _answer(pin)
 
     async def _unpublish(self, request: web.Request) -> web.Response:
+        self.ended.append(int(request.query["at"]))
         self.pins.pop(request.match_info["id"], None)
         return web.Response(status=204)
 

@@ -23,6 +23,16 @@ async def test_publication_is_granted_listed_and_taken_back(agent: FakeAgent, cl
     assert await client.publications() == []
 
 
+async def test_every_call_says_when_it_was_made_so_that_a_late_one_cannot_undo_a_newer(
+    agent: FakeAgent, client: AgentClient
+) -> None:
+    for _ in range(2):
+        granted = await client.publish(REQUEST)
+        await client.unpublish(granted.id)
+    stamps = [agent.asked[0].at, agent.ended[0], agent.asked[1].at, agent.ended[1]]
+    assert 0 < stamps[0] < stamps[1] < stamps[2] < stamps[3]
+
+
 async def test_taking_back_what_was_never_granted_succeeds(agent: FakeAgent, client: AgentClient) -> None:
     await client.unpublish("cd" * 32)
 

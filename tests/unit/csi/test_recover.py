@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from api.errors import AgentUnavailable
-from api.node import LiveSet, PublishRequest
+from api.node import PublishRequest
 from csi.agent_client import AgentClient
 from csi.config import Config
 from csi.identity import IdentityService
@@ -40,7 +40,7 @@ async def parts(config: Config, client: AgentClient) -> Parts:
 async def test_pin_without_a_mount_goes(parts: Parts, agent: FakeAgent, client: AgentClient) -> None:
     await client.publish(PublishRequest(id="ab" * 32, model=MODEL, namespace="n", pod="p", pod_uid="u"))
     await parts.recovery.report()
-    assert agent.reports == [LiveSet(ids=[])]
+    assert [report.ids for report in agent.reports] == [[]]
     assert agent.pins == {}
 
 

@@ -91,6 +91,7 @@ class FakeBroker:
     refuses: bool = False
     away: bool = False
     asked: int = 0
+    current: str = ""  # the Model's present revision; empty: whichever is asked for
 
     async def grant(self, desired: Desired) -> Grant:
         self.asked += 1
@@ -103,6 +104,7 @@ class FakeBroker:
             source=desired.source or "oci://registry.example.com/models/any:v1",
             revision=desired.revision,
             namespaces=list(self.namespaces),
+            current=self.current in ("", desired.revision),
             credential=RegistryCredential(host="registry.example.com", username="user", password=SECRET),
         )
 

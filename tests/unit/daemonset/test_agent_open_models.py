@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from api.errors import InUse
+from api.node import LiveSet
 from cache.store import Store
 from daemonset import grants
 from daemonset.open_models import OpenModels
@@ -91,7 +92,7 @@ async def test_a_model_that_rots_keeps_its_pin_while_it_is_mended(
 async def test_the_drivers_report_does_not_touch_these_pins(open_models: OpenModels, node: Node) -> None:
     await open_models.refresh()
     publications = node.publications()
-    await publications.settle(set())
+    await publications.settle(LiveSet(ids=[]))
     assert len(node.store.pins()) == 1
     assert await publications.all() == []
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from api.errors import AlreadyPublished, InvalidRequest, NotFound, Pulling, SourceUnavailable
-from api.node import PublishRequest
+from api.node import LiveSet, PublishRequest
 from cache.store import Store
 from daemonset.publications import Publications
 from tests.unit.daemonset.doubles import Node, eventually, failure, revision, wanted
@@ -124,6 +125,33 @@ async def test_the_asked_revision_is_given_and_no_other(node: Node, publications
         await publications.publish(request(rev=revision("v3"), wait_s=0.05, id_="b" * 64))
 
 
+async def test_without_a_revision_a_pod_gets_the_models_present_one_though_another_is_here_already(
+    node: Node, publications: Publications
+) -> None:
+    """As a static PersistentVolume asks, which outlives revisions."""
+    old, new = wanted("llama"), wanted("llama", version="v2")
+    node.broker.current = new.revision
+    node.pulls.set_desired([old])
+    await eventually(lambda: node.state(old) == "Ready")
+    node.fetch.hold.clear()
+    node.pulls.set_desired([old, new])
+    call = asyncio.create_task(publications.publish(request(wait_s=5.0)))
+    await eventually(lambda: node.state(new) == "Pulling")
+    await asyncio.sleep(0.05)
+    assert not call.done()
+    node.fetch.hold.set()
+    assert (await call).revision == new.revision
+
+
+async def test_while_nobody_tells_the_present_revision_such_a_pod_waits(node: Node, publications: Publications) -> None:
+    old, new = wanted("llama"), wanted("llama", version="v2")
+    node.broker.current = "none of them"
+    node.pulls.set_desired([old, new])
+    await eventually(lambda: node.state(old) == node.state(new) == "Ready")
+    with pytest.raises(Pulling):
+        await publications.publish(request(wait_s=0.05))
+
+
 async def test_a_repeated_call_gets_the_same_answer(node: Node, publications: Publications) -> None:
     await ready(node, "llama")
     assert await publications.publish(request()) == await publications.publish(request())
@@ -168,17 +196,114 @@ async def test_live_set_drops_the_pins_that_no_mount_stands_for(node: Node, publ
     await ready(node, "llama")
     await publications.publish(request())
     await publications.publish(request(id_="b" * 64))
-    await publications.settle({ID})
+    await publications.settle(LiveSet(ids=[ID]))
     assert set(node.store.pins()) == {ID}
 
 
 async def test_nothing_is_removed_while_a_mount_has_no_pin(node: Node, publications: Publications) -> None:
     await ready(node, "llama")
-    await publications.settle({"c" * 64})
+    await publications.settle(LiveSet(ids=["c" * 64]))
     node.pulls.set_desired([replace(wanted("llama"), absent=True)])
     await eventually(lambda: node.reason(wanted("llama")) == "MountsUnknown")
-    await publications.settle(set())
+    await publications.settle(LiveSet(ids=[]))
     await eventually(lambda: node.store.trees() == [])
+
+
+async def test_a_mount_without_a_pin_gets_the_one_that_its_tree_needs(node: Node, publications: Publications) -> None:
+    """After a pin was lost: the driver tells what is mounted, so nothing has to wait for the pod to end."""
+    await ready(node, "llama")
+    tree = (await publications.publish(request())).tree
+    node.store.unpin(ID)
+    after = node.publications()
+    await after.settle(LiveSet(ids=[ID], trees={ID: tree}))
+    assert str(node.store.pins()[ID].tree) == tree
+    node.pulls.set_desired([replace(wanted("llama"), absent=True)])
+    await eventually(lambda: node.reason(wanted("llama")) == "InUse")
+
+
+async def test_a_pod_whose_pin_was_made_good_may_ask_again_only_with_authority(
+    node: Node, publications: Publications
+) -> None:
+    await ready(node, "llama")
+    tree = (await publications.publish(request())).tree
+    node.store.unpin(ID)
+    after = node.publications()
+    await after.settle(LiveSet(ids=[ID], trees={ID: tree}))
+    with pytest.raises(Pulling):
+        await after.publish(request(namespace="stranger", wait_s=0.05))
+    assert (await after.publish(request())).model == "default/llama"
+
+
+async def test_a_mount_of_a_tree_that_is_not_here_still_stops_every_removal(
+    node: Node, publications: Publications
+) -> None:
+    await ready(node, "llama")
+    await publications.settle(LiveSet(ids=[ID], trees={ID: "sha256:" + "0" * 64}))
+    assert node.store.pins() == {}
+    node.pulls.set_desired([replace(wanted("llama"), absent=True)])
+    await eventually(lambda: node.reason(wanted("llama")) == "MountsUnknown")
+
+
+async def test_an_end_that_comes_late_does_not_take_the_pin_of_the_next_mount(
+    node: Node, publications: Publications
+) -> None:
+    """It waited in the socket while the driver gave up, and kubelet mounted the same target again."""
+    await ready(node, "llama")
+    asked = request()
+    asked.at = 2000
+    await publications.publish(asked)
+    await publications.unpublish(ID, at=1000)
+    await publications.settle(LiveSet(ids=[], at=1500))
+    assert ID in node.store.pins()
+    await publications.unpublish(ID, at=3000)
+    assert node.store.pins() == {}
+
+
+async def test_a_report_that_was_overtaken_by_a_newer_one_counts_for_nothing(
+    node: Node, publications: Publications
+) -> None:
+    await ready(node, "llama")
+    asked = request()
+    asked.at = 1000
+    await publications.publish(asked)
+    await publications.settle(LiveSet(ids=[ID], at=3000))
+    await publications.settle(LiveSet(ids=[], at=2000))
+    assert ID in node.store.pins()
+
+
+async def test_an_end_whose_caller_hung_up_is_over_before_the_next_mount_is_pinned(
+    node: Node, publications: Publications, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ready(node, "llama")
+    await publications.publish(request())
+    slow, unpin = threading.Event(), node.store.unpin
+
+    def unpin_slowly(publication: str) -> bool:
+        slow.wait(5.0)
+        return unpin(publication)
+
+    monkeypatch.setattr(node.store, "unpin", unpin_slowly)
+    ending = asyncio.create_task(publications.unpublish(ID))
+    await asyncio.sleep(0.02)
+    ending.cancel()
+    again = asyncio.create_task(publications.publish(request()))
+    await asyncio.sleep(0.02)
+    slow.set()
+    await again
+    assert ID in node.store.pins()
+
+
+async def test_listing_publications_reads_each_tree_once(
+    node: Node, publications: Publications, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ready(node, "llama")
+    for number in range(5):
+        await publications.publish(request(id_=f"{number:064x}"))
+    after, read = node.publications(), []
+    tree = node.store.tree
+    monkeypatch.setattr(node.store, "tree", lambda digest: read.append(digest) or tree(digest))
+    assert len(await after.all()) == len(await after.all()) == 5
+    assert len(read) == 1
 
 
 async def test_a_call_that_waits_is_no_mount_without_a_pin(node: Node, publications: Publications) -> None:
@@ -187,7 +312,7 @@ async def test_a_call_that_waits_is_no_mount_without_a_pin(node: Node, publicati
     node.pulls.set_desired([wanted("llama"), gone])
     call = asyncio.create_task(publications.publish(request()))
     await eventually(lambda: node.fetch.running)
-    await publications.settle({ID})
+    await publications.settle(LiveSet(ids=[ID]))
     node.fetch.hold.set()
     await call
     node.pulls.set_desired([replace(wanted("llama"), absent=True)])
