@@ -66,6 +66,15 @@ class NodeError(Wire):
     hint: str = ""
 
 
+class PeerSetAside(Wire):
+    """A peer from which nothing is taken any more: it served wrong bytes, or does not send what it says it has."""
+
+    peer: str
+    reason: str
+    message: str
+    at: float  # Unix time, seconds
+
+
 class AgentStatus(Wire):
     node: str
     version: str
@@ -75,6 +84,7 @@ class AgentStatus(Wire):
     paused: bool = False
     models: list[NodeModelStatus] = field(default_factory=list)
     publications: list[Publication] = field(default_factory=list)
+    peers_set_aside: list[PeerSetAside] = field(default_factory=list)
 
 
 class VerifyReport(Wire):

@@ -19,9 +19,9 @@ import structlog
 from aiohttp import web
 
 from api.errors import InvalidRequest
-from api.node import AgentStatus
+from api.node import AgentStatus, PeerSetAside
 from api.resources import AgentInfo, NodeCacheStatus
-from cache.exchange.group import Exchanges, Group
+from cache.exchange.group import Exchanges, Group, SetAside
 from cache.exchange.holding import remembered
 from cache.store import Store, Usage
 from daemonset import http, peers, socket_api
@@ -76,13 +76,15 @@ async def run(config: AgentConfig) -> None:
                 exchanges=exchanges,
                 mirrors=config.mirrors,
             )
-            await Agent(config, store=store, fetch=fetch).run(stop)
+            await Agent(config, store=store, fetch=fetch, exchanges=exchanges).run(stop)
 
 
 class Agent:
     """All parts of one agent. ``fetch`` is a parameter so that tests can stand in for the network."""
 
-    def __init__(self, config: AgentConfig, *, store: Store, fetch: Fetch) -> None:
+    def __init__(
+        self, config: AgentConfig, *, store: Store, fetch: Fetch, exchanges: Exchanges | None = None
+    ) -> None:
         self._config = config
         self._store = store
         self._stopping = False
@@ -109,7 +111,10 @@ class Agent:
         logins = Logins(store.root, changed=self._changed)
         self._publications = Publications(store, pulls=self._pulls, grants=grants, logins=logins, changed=self._changed)
         self._open_models = OpenModels(store, pulls=self._pulls, grants=grants, changed=self._changed)
-        self._metrics.watch(models=self._pulls.statuses, publications=self._publications.count)
+        self._set_aside: Callable[[], list[SetAside]] = exchanges.peers_set_aside if exchanges else list
+        self._metrics.watch(
+            models=self._pulls.statuses, publications=self._publications.count, set_aside=self._set_aside
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         async with AsyncExitStack() as stack:
@@ -179,6 +184,10 @@ class Agent:
             paused=self._pulls.paused,
             models=self._pulls.statuses(),
             publications=await self._publications.all(),
+            peers_set_aside=[
+                PeerSetAside(peer=one.peer, reason=one.reason, message=one.message, at=one.at)
+                for one in self._set_aside()
+            ],
         )
 
     async def _node_status(self) -> NodeCacheStatus:

@@ -11,6 +11,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from api.resources import NodeModelState, NodeModelStatus
+from cache.exchange.group import SET_ASIDE_REASONS, SetAside
 
 # Seconds. A config file takes none, a 700 GB model over 1 Gb/s nearly two hours.
 PULL_BUCKETS = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400)
@@ -55,15 +56,27 @@ class Metrics:
         for source in ("origin", "peers"):
             self.received.labels(source)
 
-    def watch(self, *, models: Callable[[], Iterable[NodeModelStatus]], publications: Callable[[], int]) -> None:
-        """Read these two at each scrape."""
-        self.registry.register(_State(models, publications))
+    def watch(
+        self,
+        *,
+        models: Callable[[], Iterable[NodeModelStatus]],
+        publications: Callable[[], int],
+        set_aside: Callable[[], Iterable[SetAside]],
+    ) -> None:
+        """Read these at each scrape."""
+        self.registry.register(_State(models, publications, set_aside))
 
 
 class _State(Collector):
-    def __init__(self, models: Callable[[], Iterable[NodeModelStatus]], publications: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        models: Callable[[], Iterable[NodeModelStatus]],
+        publications: Callable[[], int],
+        set_aside: Callable[[], Iterable[SetAside]],
+    ) -> None:
         self._models = models
         self._publications = publications
+        self._set_aside = set_aside
 
     def collect(self) -> Iterator[Metric]:
         states = Tally(status.state for status in self._models())
@@ -74,3 +87,12 @@ class _State(Collector):
         yield GaugeMetricFamily(
             "warmset_agent_publications", "Trees mounted into pods, or about to be.", value=self._publications()
         )
+        reasons = Tally(one.reason for one in self._set_aside())
+        aside = GaugeMetricFamily(
+            "warmset_agent_peers_set_aside",
+            "Peers from which this node took nothing more, since it started, by reason.",
+            labels=["reason"],
+        )
+        for reason in SET_ASIDE_REASONS:
+            aside.add_metric([reason], reasons[reason])
+        yield aside

@@ -17,6 +17,7 @@ from cache.exchange.holding import Holding
 
 WRONG_BYTES = "WrongBytes"
 DOES_NOT_SEND = "DoesNotSend"
+SET_ASIDE_REASONS = (WRONG_BYTES, DOES_NOT_SEND)
 
 
 @dataclass(frozen=True, slots=True)
