@@ -18,6 +18,7 @@ from cli.output import Form, Row, table
 from cli.output import show as show_data
 from controller import wants
 from controller.eviction import Room
+from controller.levels import discover, expand
 from controller.preview import GroupPreview, Preview, preview, world_of
 from controller.resources import MODEL, NODE_CACHE
 from kube.client import Client, Object
@@ -41,7 +42,8 @@ async def look(client: Client, warm_set: WarmSet, *, levels: tuple[str, ...]) ->
         kind = NotFound if problem.reason == "ModelNotFound" else InvalidRequest
         raise kind(f"{problem.reason}: {problem.message}", hint="warmset explain shows what is known of it")
     nodes, caches = await asyncio.gather(client.list(NODE), client.list(NODE_CACHE))
-    return preview(warm_set, world_of(nodes, caches=caches), wanted, levels=levels)
+    known = expand(levels) or await discover(client)
+    return preview(warm_set, world_of(nodes, caches=caches), wanted, levels=known)
 
 
 async def _models(client: Client, warm_set: WarmSet) -> dict[str, Model]:

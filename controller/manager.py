@@ -15,6 +15,7 @@ from controller.broker import Broker
 from controller.config import Config, split_address
 from controller.election import Election
 from controller.events import Events
+from controller.levels import discover, expand
 from controller.metrics import Metrics
 from controller.offers import Offers
 from controller.owners import Owners
@@ -33,6 +34,7 @@ LEASE = "warmset-controller"
 WORKERS = 8  # reconciles at a time; they mostly wait for the API server
 RESOLVERS = 4  # Models resolved at a time; they wait for registries
 TRUST_EVERY_S = 60.0
+LEVELS_EVERY_S = 60.0
 
 _RECONCILE: dict[Kind, Callable[[Context, Work], Awaitable[float | None]]] = {
     "model": models.reconcile,
@@ -63,7 +65,7 @@ async def run(client: Client, config: Config, *, identity: str, stop: asyncio.Ev
         config=config,
         world=world,
         book=book,
-        offers=Offers(world, book, levels=config.topology_levels),
+        offers=Offers(world, book, levels=expand(config.topology_levels)),
         owners=Owners(client),
         events=Events(client, instance=identity),
         metrics=metrics,
@@ -132,10 +134,12 @@ async def _lead(context: Context, watching: Watching, election: Election, trust:
 
 
 async def _work(context: Context, watching: Watching) -> None:
+    await _look_for_levels(context)
     await take_over(context)
     spare_collector()
     watching.everything()
     async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_keep_levels(context), name="levels")
         for number in range(WORKERS):
             tasks.create_task(_worker(context, context.queues.main), name=f"worker-{number}")
         for number in range(RESOLVERS):
@@ -163,6 +167,22 @@ async def _worker(context: Context, queue: WorkQueue[Work]) -> None:
             if again_s is not None:
                 queue.add_later(work, again_s)
         metrics.reconciles.labels(kind=work.kind).observe(time.monotonic() - begun)
+
+
+async def _keep_levels(context: Context) -> None:
+    while True:
+        await asyncio.sleep(LEVELS_EVERY_S)
+        await _look_for_levels(context)
+
+
+async def _look_for_levels(context: Context) -> None:
+    """Where none are configured. Groups that have their nodes keep them whatever comes out."""
+    if context.config.topology_levels:
+        return
+    try:
+        context.offers.levels = await discover(context.client)
+    except (ApiError, ClusterUnavailable) as error:
+        log.warning("levels.not_read", error=str(error))
 
 
 async def _keep_trust(trust: Trust, watching: Watching) -> None:

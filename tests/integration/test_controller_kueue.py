@@ -7,6 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from api.resources import API_VERSION
+from controller.levels import SAID_BY
+from controller.resources import WARM_SET
 from kube.client import Client
 from kube.resources import POD
 from tests.support import kueue
@@ -67,3 +70,24 @@ async def test_kueues_nodes_are_warmed_before_it_lets_the_pods_go_and_they_land_
         await owners.run(pods)
         bodies = [await cluster.get(POD, pod, namespace=TEAM) for pod in pods]
         assert [body["spec"]["nodeName"] for body in bodies] == ["n2", "n3"]
+
+
+async def test_groups_are_kept_within_the_levels_of_kueues_topology(cluster: Client) -> None:
+    """Without any configuration: one group of two fits in rack r2 alone, though n1 comes first."""
+    resource, _ = SAID_BY[0]
+    await kueue.install(cluster, resource)
+    levels = {"levels": [{"nodeLabel": "rack"}, {"nodeLabel": "kubernetes.io/hostname"}]}
+    body = {"apiVersion": resource.api_version, "kind": "Topology", "metadata": {"name": "default"}, "spec": levels}
+    await cluster.create(resource, body)
+    try:
+        async with controlling(cluster):
+            await make_model(cluster)
+            for name, rack in zip(NODES, ("r1", "r2", "r2"), strict=True):
+                await make_node(cluster, name, labels={"rack": rack})
+                await agent_says(cluster, name)
+            groups = {"groups": {"count": 1, "size": 2}}
+            warm_set = {"metadata": {"name": "two"}, "spec": {"models": ["llama"], "placement": groups}}
+            await cluster.create(WARM_SET, {"apiVersion": API_VERSION, "kind": "WarmSet"} | warm_set, namespace=TEAM)
+            await until_planned(cluster, "n2", "n3")
+    finally:
+        await kueue.uninstall(cluster, resource)
