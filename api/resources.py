@@ -311,6 +311,10 @@ class NodeModelStatus(Wire):
     bytes_peers: Annotated[int, Meta(ge=0, description="Bytes that came from other nodes.")] = 0
     reason: str = ""
     message: Annotated[str, Meta(max_length=1024)] = ""
+    corrupted_at: Annotated[
+        str,
+        Meta(description="When bytes of it were last found to have rotted on the node's disk; they are fetched again."),
+    ] = ""
 
 
 class AgentInfo(Wire):
@@ -332,6 +336,9 @@ class NodeCacheStatus(Wire):
     capacity: Bytes = 0
     used: Bytes = 0
     reserved: Bytes = 0
+    paused: Annotated[bool, Meta(description="An operator wants no pulls and no evictions there (warmset pause).")] = (
+        False
+    )
     models: Annotated[list[NodeModelStatus], Meta(max_length=256)] = field(default_factory=list)
     agent: AgentInfo = field(default_factory=AgentInfo)
     last_update: Annotated[str, Meta(description="When the agent last wrote this.")] = ""

@@ -197,6 +197,7 @@ class Agent:
             capacity=usage.capacity,
             used=usage.used,
             reserved=usage.reserved,
+            paused=self._pulls.paused,
             models=self._pulls.statuses()[:MAX_MODELS],
             agent=AgentInfo(address=self._config.cluster.advertise if self._config.cluster else "", version=VERSION),
         )

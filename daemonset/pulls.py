@@ -11,9 +11,11 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from functools import partial
 from typing import NoReturn, Protocol
 
+import msgspec
 import structlog
 
 from api.broker import Grant
@@ -61,6 +63,7 @@ class Pulls:
         self._held = held_by(store)
         self._flights: dict[str, Flight] = {}
         self._trouble: dict[str, Trouble] = {}
+        self._corrupted_at: dict[str, str] = {}
         self._in_use: set[str] = set()
         self._may_remove = False
         self._evicting = asyncio.Lock()
@@ -95,6 +98,7 @@ class Pulls:
         held = dict(self._held)
         damaged = await asyncio.to_thread(lambda: [key for key, h in held.items() if self._store.tree(h.tree) is None])
         for key in damaged:
+            self._corrupted_at[key] = datetime.now(UTC).isoformat(timespec="seconds")
             self._trouble[key] = Trouble(
                 error=Corrupted("bytes rotted on the disk of this node; they are fetched again"),
                 attempts=0,
@@ -126,6 +130,10 @@ class Pulls:
 
     def status(self, key: str) -> NodeModelStatus | None:
         """None for what is neither desired nor held."""
+        status = self._status(key)
+        return status and msgspec.structs.replace(status, corrupted_at=self._corrupted_at.get(key, ""))
+
+    def _status(self, key: str) -> NodeModelStatus | None:
         held, flight, desired = self._held.get(key), self._flights.get(key), self._desired.get(key)
         if held is not None:
             going = desired is not None and desired.absent

@@ -97,8 +97,8 @@ class Reporter:
 
 def _facts(status: NodeCacheStatus) -> object:
     """What others act upon."""
-    models = [(m.model, m.revision, m.state, m.tree, m.reason) for m in status.models]
-    return status.node_uid, status.cache_id, status.agent, models
+    models = [(m.model, m.revision, m.state, m.tree, m.reason, m.corrupted_at) for m in status.models]
+    return status.node_uid, status.cache_id, status.agent, status.paused, models
 
 
 def _figures(status: NodeCacheStatus) -> object:

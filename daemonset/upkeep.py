@@ -12,8 +12,10 @@ from typing import Any, NoReturn
 
 import structlog
 
-from api.errors import DiskError, WarmsetError
+from api.digest import Digest
+from api.errors import DiskError, NotFound, WarmsetError
 from api.node import VerifyReport
+from cache.find import find_tree
 from cache.store import Store
 from cache.store.blobs import blobs
 from cache.store.capacity import Watermarks, what_holds
@@ -60,10 +62,13 @@ class Upkeep:
         found = {"pause": self._watch_switch(), "disk": self._watch_disk()}
         return found | ({"scrub": self._scrub()} if self._rate else {})
 
-    async def verify(self) -> VerifyReport:
-        """Read every blob now, as fast as the disk gives them; what is wrong is fetched again."""
+    async def verify(self, target: str = "") -> VerifyReport:
+        """Read every blob now, or those of one tree, as fast as the disk gives them; what is wrong is fetched again.
+
+        Raises NotFound or InvalidRequest for a target that names no tree, or several.
+        """
         cancel = threading.Event()
-        report = await in_thread(partial(_verify, self._store, cancel), cancel=cancel, name="verify")
+        report = await in_thread(partial(_verify, self._store, target, cancel), cancel=cancel, name="verify")
         await self._found(report.wrong)
         return report
 
@@ -151,11 +156,9 @@ def _until_found(scrub: Scrub, *, paused: Callable[[], bool]) -> Found | None:
     return None
 
 
-def _verify(store: Store, cancel: threading.Event) -> VerifyReport:
+def _verify(store: Store, target: str, cancel: threading.Event) -> VerifyReport:
     checked, size, wrong = 0, 0, []
-    with disk_errors("listing blobs"):
-        known = [(digest, status.st_size) for digest, status in blobs(store.layout)]
-    for digest, length in known:
+    for digest, length in (_blobs_of(store, target) if target else _all_blobs(store)).items():
         if cancel.is_set():
             break
         found = store.check_blob(digest)
@@ -164,3 +167,16 @@ def _verify(store: Store, cancel: threading.Event) -> VerifyReport:
             log.error("blob.corrupted", digest=str(digest), state=found.state)
             wrong.append(str(digest))
     return VerifyReport(blobs=checked, bytes=size, wrong=wrong)
+
+
+def _all_blobs(store: Store) -> dict[Digest, int]:
+    with disk_errors("listing blobs"):
+        return {digest: status.st_size for digest, status in blobs(store.layout)}
+
+
+def _blobs_of(store: Store, target: str) -> dict[Digest, int]:
+    found = find_tree(store, target)
+    tree = store.tree(found)
+    if tree is None:
+        raise NotFound(f"tree {found} is not whole: it is on its way already")
+    return tree.blobs

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from api.reference import parse_reference
-from cli.local import find_tree, open_store, output_option, root_option, show_json, size_text
+from cli.local import open_store, output_option, root_option, show_json, size_text
 
 
 @click.command()
@@ -24,6 +24,8 @@ def command(target: str, root: Path, output: str) -> None:
     warmset rm oci://registry.example.com/models/llama:v1
     warmset rm 3f1c9a
     """
+    from cache.find import find_tree
+
     with open_store(root) as store:
         tree = find_tree(store, target)
         by_reference = "://" in target

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from api.digest import Digest
-from cli.local import find_tree, open_store, output_option, root_option, show_json, size_text
+from cli.agent import ask, socket_option
+from cli.local import open_store, output_option, root_option, show_json, size_text
 
 if TYPE_CHECKING:
     from api.tree import TreeFile
@@ -22,19 +23,47 @@ if TYPE_CHECKING:
 @click.option("--repair", is_flag=True, help="Put wrong files into quarantine and fetch just those again.")
 @click.option("--plain-http", is_flag=True, help="With --repair: the registry has no TLS.")
 @root_option
+@socket_option(default=None, help="Let the agent that owns the cache do it, who is asked here.")
 @output_option
-def command(target: str | None, repair: bool, plain_http: bool, root: Path, output: str) -> None:
-    """Check stored models byte by byte: all of them, or TARGET, a reference or a tree as `warmset ls` shows it.
+def command(target: str | None, repair: bool, plain_http: bool, root: Path, socket: Path | None, output: str) -> None:
+    """Check stored models byte by byte: all of them, or TARGET: a reference, a revision, a tree as `warmset ls` shows
+    it, or a model as `warmset node` does.
 
     Ends with exit code 7 when a file is not what it should be and was not repaired. --repair fetches it again from
-    where the model came from; a process that has the old file open keeps it.
+    where the model came from; a process that has the old file open keeps it. An agent repairs in any case, and ends
+    with 7 all the same, since bytes on its disk had changed.
 
     \b
     warmset verify
     warmset verify --repair oci://registry.example.com/models/llama:v1
     warmset verify 3f1c9a
+    warmset verify --socket /run/warmset/agent.sock
     """
+    if socket is not None:
+        _by_agent(socket, target or "", output=output)
+    else:
+        _here(root, target, repair=repair, plain_http=plain_http, output=output)
+
+
+def _by_agent(socket: Path, target: str, *, output: str) -> None:
     from api.errors import Corrupted
+    from api.node import VerifyReport
+
+    # It takes as long as the disk does.
+    report = ask(socket, "verify", VerifyReport, method="POST", params={"target": target}, timeout_s=None)
+    if output == "json":
+        show_json({"blobs": report.blobs, "bytes": report.bytes, "wrong": report.wrong})
+    else:
+        click.echo(f"{report.blobs} blobs, {size_text(report.bytes)} read")
+        for digest in report.wrong:
+            click.echo(f"wrong: {digest}")
+    if report.wrong:
+        raise Corrupted(f"{len(report.wrong)} blobs had rotted", hint="they are fetched again; look after the disk")
+
+
+def _here(root: Path, target: str | None, *, repair: bool, plain_http: bool, output: str) -> None:
+    from api.errors import Corrupted
+    from cache.find import find_tree
     from cache.transfer.progress import Meter
     from cli.progress import Reporter
 

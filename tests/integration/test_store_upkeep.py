@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import json
 import random
 import sys
@@ -9,8 +11,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiohttp
+import msgspec
 import pytest
 
+from api.node import PublishRequest
 from cache.store import Store
 from tests.support.command import warmset, warmset_json
 from tests.support.processes import Server, free_port
@@ -200,9 +205,26 @@ def agent(pushed: str, root: Path, tmp_path: Path) -> Iterator[Path]:
     server.stop(grace_s=10)
 
 
-def contents(file: Path) -> bytes:
-    """Empty for the moment in which a tree that nobody has mounted is replaced."""
-    return file.read_bytes() if file.exists() else b""
+def sha256(file: Path) -> str:
+    return f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
+
+
+def wait_until_same(file: Path, right: Path) -> None:
+    deadline = time.monotonic() + 20
+    # Absent for the moment in which a tree that nobody has mounted is replaced.
+    while not file.exists() or file.read_bytes() != right.read_bytes():
+        assert time.monotonic() < deadline, "not fetched again"
+        time.sleep(0.1)
+
+
+async def publish(socket: Path) -> None:
+    """What the CSI driver asks for before it mounts."""
+    request = PublishRequest(id=PIN, model="default/tiny", namespace="default", pod="p", pod_uid="u", wait_s=5)
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket))) as session,
+        session.post("http://agent/v1/publications", data=msgspec.json.encode(request)) as answer,
+    ):
+        assert answer.status == 200, await answer.text()
 
 
 def state_of(socket: Path) -> str:
@@ -214,17 +236,34 @@ def state_of(socket: Path) -> str:
 def test_an_agent_mends_what_a_verification_finds_and_shows_a_pause(agent: Path, model: Path, root: Path) -> None:
     (tree,) = [path for path in (root / "trees").iterdir() if not path.name.startswith(".")]
     rot(tree / "shard-2.gguf")
-    found = warmset("node", "--socket", agent, "--verify")
+    found = warmset("verify", "--socket", agent)
     assert found.returncode == 7, found.stderr
     assert "wrong: sha256:" in found.stdout
-    deadline = time.monotonic() + 20
-    while (tree / "shard-2.gguf").read_bytes() != (model / "shard-2.gguf").read_bytes():
-        assert time.monotonic() < deadline, "not fetched again"
-        time.sleep(0.1)
-    assert warmset("node", "--socket", agent, "--verify").returncode == 0
+    wait_until_same(tree / "shard-2.gguf", model / "shard-2.gguf")
+    assert warmset("verify", "--socket", agent).returncode == 0
+    assert "had rotted" in warmset("node", "--socket", agent).stdout
     warmset("pause", "--root", root)
     time.sleep(2.5)
     assert "paused" in warmset("node", "--socket", agent).stdout
+
+
+def test_an_agent_verifies_one_model_and_mends_it_under_its_pods(
+    agent: Path, pushed: str, model: Path, root: Path
+) -> None:
+    (tree,) = [path for path in (root / "trees").iterdir() if not path.name.startswith(".")]
+    good = (tree / "shard-2.gguf").stat().st_ino
+    rot(tree / "shard-1.gguf")
+    for target in ("0" * 12, "oci://registry.example.com/other:v1"):
+        assert warmset("verify", "--socket", agent, target).returncode == 3
+    asyncio.run(publish(agent))
+    with (tree / "shard-1.gguf").open("rb") as opened:
+        found = warmset("verify", "--socket", agent, "-o", "json", pushed)
+        assert found.returncode == 7, found.stderr
+        assert json.loads(found.stdout.partition("\n{")[0])["wrong"] == [sha256(model / "shard-1.gguf")]
+        wait_until_same(tree / "shard-1.gguf", model / "shard-1.gguf")
+        assert b"rot" in opened.read(), "who has the old file open keeps it"
+    assert (tree / "shard-2.gguf").stat().st_ino == good, "just the bad file"
+    assert warmset("verify", "--socket", agent, tree.name[:12]).returncode == 0
 
 
 def test_a_second_agent_on_the_root_is_refused_and_the_first_goes_on(agent: Path, root: Path, tmp_path: Path) -> None:

@@ -17,10 +17,11 @@ from click.testing import CliRunner, Result
 from api.digest import Digest
 from api.errors import InvalidRequest, NotFound, WarmsetError
 from cache.export import export_tree
-from cache.store import Store
+from cache.find import find_tree
+from cache.store import PullRecord, Store
 from cache.transfer.progress import Progress
 from cli.amounts import Rate
-from cli.local import find_tree, size_text
+from cli.local import size_text
 from cli.main import warmset
 from cli.progress import LINE_EVERY_S, Reporter
 from tests.support.fake_registry import FakeRegistry
@@ -104,10 +105,13 @@ def test_ls_shows_what_is_there(registry: FakeRegistry) -> None:
     assert f"oci://{registry.host}/m/tiny:v1" in run("ls").stdout
 
 
-def test_a_tree_is_found_by_the_beginning_of_its_digest(registry: FakeRegistry, own_store: Path) -> None:
-    tree = Digest.parse(pull(registry)["tree"])
+def test_a_tree_is_found_by_reference_revision_digest_or_a_nodes_hash(registry: FakeRegistry, own_store: Path) -> None:
+    pulled = pull(registry)
+    tree, revision = Digest.parse(pulled["tree"]), pulled["revision"]
+    reference = f"oci://{registry.host}/m/tiny:v1"
     with Store.open(own_store) as store:
-        for target in (str(tree), tree.hex, tree.hex[:6], f"oci://{registry.host}/m/tiny:v1"):
+        store.record_pull(PullRecord(f"{'a' * 32}@{reference}", revision, tree, "agent"))
+        for target in (str(tree), tree.hex, tree.hex[:6], reference, revision, revision[:13], "a" * 32):
             assert find_tree(store, target) == tree
         with pytest.raises(NotFound):
             find_tree(store, "")

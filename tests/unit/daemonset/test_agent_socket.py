@@ -36,8 +36,8 @@ async def session(node: Node, tmp_path: Path) -> AsyncIterator[aiohttp.ClientSes
             publications=await publications.all(),
         )
 
-    async def verify() -> VerifyReport:
-        return VerifyReport(blobs=3, bytes=7, wrong=["sha256:" + "0" * 64])
+    async def verify(target: str) -> VerifyReport:
+        return VerifyReport(blobs=1 if target else 3, bytes=7, wrong=["sha256:" + "0" * 64])
 
     app = application(publications, status=status, verify=verify)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.5)
@@ -155,3 +155,5 @@ async def test_a_verification_says_what_was_wrong(session: aiohttp.ClientSession
     async with session.post("/v1/verify") as answer:
         report = msgspec.json.decode(await answer.read(), type=VerifyReport)
     assert (report.blobs, report.bytes, len(report.wrong)) == (3, 7, 1)
+    async with session.post("/v1/verify", params={"target": "oci://registry.example.com/m:v1"}) as answer:
+        assert msgspec.json.decode(await answer.read(), type=VerifyReport).blobs == 1, "of one tree"

@@ -13,7 +13,7 @@ import pytest
 
 import daemonset.schedule
 import daemonset.upkeep
-from api.errors import DiskError, InsufficientCache
+from api.errors import DiskError, InsufficientCache, NotFound
 from api.node import PublishRequest
 from cache.store.capacity import SHARED, Disk
 from cache.store.pause import pause
@@ -113,6 +113,31 @@ async def test_a_verification_that_finds_nothing_pulls_nothing(node: Node, upkee
     report = await upkeep.verify()
     assert (report.blobs, report.wrong) == (1, [])
     assert len(node.fetch.calls) == 1
+
+
+async def test_one_tree_is_verified_on_demand(node: Node, upkeep: Upkeep) -> None:
+    llama, qwen = wanted("llama"), wanted("qwen", version="v2")
+    await ready(node, llama, qwen)
+    rot(file_of(node, llama))
+    held = node.pulls.held(qwen.key)
+    assert held is not None
+    for target in (str(held.tree), qwen.model):
+        assert (await upkeep.verify(target)).wrong == []
+    assert len((await upkeep.verify(llama.model)).wrong) == 1
+    with pytest.raises(NotFound):
+        await upkeep.verify("0" * 12)
+
+
+async def test_the_status_says_since_when_bytes_had_rotted(node: Node, upkeep: Upkeep) -> None:
+    """Also when they are right again: a process may have read the wrong ones."""
+    llama, qwen = wanted("llama"), wanted("qwen", version="v2")
+    await ready(node, llama, qwen)
+    rot(file_of(node, llama))
+    await upkeep.verify()
+    await ready(node, llama, qwen)
+    said = {status.model: status.corrupted_at for status in node.pulls.statuses()}
+    assert said[llama.model].startswith("20")
+    assert said[qwen.model] == ""
 
 
 async def test_a_disk_that_fails_is_trouble_and_says_so(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
