@@ -45,18 +45,24 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from api.text import one_line
+
+_MAX_TEXT = 2000  # characters; names and words of servers are cut where they are taken over, this is the last fence
+
 
 class WarmsetError(Exception):
-    """Base of all named failures. ``hint`` tells the user what to do next."""
+    """Base of all named failures. ``hint`` tells the user what to do next.
+
+    Both are one line without control characters, whatever they quote."""
 
     retryable: ClassVar[bool] = False
     exit_code: ClassVar[int] = 1
     grpc_status: ClassVar[str] = "INTERNAL"
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = one_line(message, limit=_MAX_TEXT)
+        self.hint = one_line(hint, limit=_MAX_TEXT)
+        super().__init__(self.message)
 
     @property
     def reason(self) -> str:

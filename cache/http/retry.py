@@ -30,7 +30,8 @@ class RetryPolicy:
         """Seconds to wait after the ``failures``-th failure in a row; at least what a rate limit asked for."""
         backoff_s = min(self.first_s * self.factor ** (failures - 1), self.longest_s)
         asked_s = error.retry_after_s if isinstance(error, RateLimited) else 0.0
-        return max(asked_s, backoff_s * (1 - self.jitter)) + backoff_s * self.jitter * draw()
+        # What was asked for is spread too: a registry that tells a thousand nodes "in 10 s" must not get them all then.
+        return max(asked_s, backoff_s * (1 - self.jitter)) + max(asked_s, backoff_s) * self.jitter * draw()
 
 
 # For a question whose answer somebody waits for: a person, or a reconcile loop that asks again by itself.

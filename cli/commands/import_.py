@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from api.text import one_line
 from cli.local import open_store, output_option, root_option, show_json, size_text
 
 
@@ -58,7 +59,7 @@ def command(
             options = user_options(parsed, plain_http=plain_http)
             taken = import_known(store, folder, parsed, options=options, hard_link=hard_link)
             for name in taken.different:
-                click.echo(f"{name} is not what {reference} lists: fetching it", err=True)
+                click.echo(f"{one_line(name, limit=4096)} is not what {reference} lists: fetching it", err=True)
             with Reporter("import") as reporter:
                 pulled = pull(
                     store,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ from api.errors import (
     WarmsetError,
 )
 from api.reference import UrlReference
+from api.text import one_line
 from api.tree import TreeFile
 from cache.http.retry import PATIENCE, with_retries
 from cache.http.url import Origin, parse_url
@@ -151,7 +153,7 @@ def _named(error: Exception, hub: Hub, *, repository: str, revision: str) -> War
 def refusal(status: int, headers: Mapping[str, str], hub: Hub, *, repository: str, what: str) -> WarmsetError:
     """What a Hub's status means (its X-Error-Code header says more), and what to do about it."""
     code = headers.get("x-error-code", "")
-    said = "".join(c if c.isprintable() else "?" for c in headers.get("x-error-message", "")[:_MAX_SHOWN])
+    said = one_line(headers.get("x-error-message", ""), limit=_MAX_SHOWN)
     message = f"{what}: the Hub answered {status}" + (f" ({said})" if said else "")
     page = f"{hub.endpoint}/{repository}"
     if code == "GatedRepo":
@@ -173,7 +175,7 @@ def refusal(status: int, headers: Mapping[str, str], hub: Hub, *, repository: st
     if status == 403:
         return Forbidden(message, hint="the token needs the right to read this repository")
     if status == 429:
-        wait_s = retry_after_s(headers.get("retry-after", ""), now=0.0)
+        wait_s = retry_after_s(headers.get("retry-after", ""), now=time.time())
         return RateLimited(
             message, retry_after_s=wait_s, hint="" if hub.token else "with HF_TOKEN the limits are higher"
         )

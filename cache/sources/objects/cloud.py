@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}")
 _CODE = re.compile(r"<Code>([A-Za-z0-9]{1,60})</Code>")
+_STATUS = re.compile(r"non-2xx status code: ([0-9]{3})\b")
 _CLOCK = "RequestTimeTooSkewed"
+_REFUSED_LOGINS = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken")
 
 
 def resolve_cloud(reference: UrlReference, *, options: SourceOptions, wanted: Filter) -> Resolved:
@@ -157,19 +159,19 @@ def _named(what: str) -> Iterator[None]:
         raise SourceChanged(
             f"{what}: was overwritten while it was read", hint="pull again to take the new version"
         ) from error
-    except (PermissionDeniedError, UnauthenticatedError) as error:
-        code = _code(error)
-        hint = "set this machine's clock" if code == _CLOCK else "the credential needs the right to list and read"
-        kind = Unauthorized if isinstance(error, UnauthenticatedError) else Forbidden
-        raise kind(f"{what}: the store refuses{code and f' ({code})'}", hint=hint) from error
     except (BaseError, TimeoutError) as error:
         code = _code(error)
-        if code in ("SlowDown", "TooManyRequests") or " 429 " in str(error):
+        status = _status(error)
+        if code in _REFUSED_LOGINS:
+            raise Unauthorized(f"{what}: the store refuses the credential ({code})", hint="renew it") from error
+        if status in (401, 403) or isinstance(error, PermissionDeniedError | UnauthenticatedError):
+            hint = "set this machine's clock" if code == _CLOCK else "the credential needs the right to list and read"
+            kind = Unauthorized if status == 401 or isinstance(error, UnauthenticatedError) else Forbidden
+            raise kind(f"{what}: the store refuses{code and f' ({code})'}", hint=hint) from error
+        if code in ("SlowDown", "TooManyRequests") or status == 429:
             raise RateLimited(f"{what}: the store asks to slow down", retry_after_s=1.0) from error
         if code in ("NoSuchBucket", "ContainerNotFound"):
             raise NotFound(f"{what}: there is no such bucket", hint="check the name") from error
-        if code in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"):
-            raise Unauthorized(f"{what}: the store refuses the credential ({code})", hint="renew it") from error
         raise SourceUnavailable(f"{what}: {type(error).__name__}{code and f' ({code})'}") from error
 
 
@@ -177,3 +179,9 @@ def _code(error: Exception) -> str:
     """The store's own code (S3 and alike answer in XML), or nothing."""
     found = _CODE.search(str(error))
     return found.group(1) if found else ""
+
+
+def _status(error: Exception) -> int:
+    """The answer's status, which the library gives in its text alone where it lists; 0 where there is none."""
+    found = _STATUS.search(str(error))
+    return int(found.group(1)) if found else 0

@@ -98,7 +98,7 @@ class WebSession:
             headers["If-Unmodified-Since"] = listed.version
         response = self._client.request("GET", self._url, headers=headers)
         try:
-            if response.status == 412:
+            if response.status in (412, 416):
                 raise SourceChanged(
                     f"{self._url} was replaced while it was read", hint="pull again to take the new version"
                 )

@@ -6,6 +6,7 @@ import json
 import time
 
 from api.errors import Forbidden, InvalidRequest, NotFound, RateLimited, SourceUnavailable, Unauthorized, WarmsetError
+from api.text import one_line
 from cache.http.response import Response
 
 _MAX_ERROR_BYTES = 16 * 1024
@@ -37,7 +38,7 @@ def _error(response: Response, message: str) -> WarmsetError:
         return RateLimited(
             message, retry_after_s=retry_after_s(response.headers.get("retry-after", ""), now=time.time())
         )
-    if status >= 500 or status == 408 or status < 400:
+    if status >= 500 or status in (408, 416) or status < 400:  # 416: another replica may have the rest
         return SourceUnavailable(message)
     return InvalidRequest(message)
 
@@ -66,5 +67,4 @@ def _detail(response: Response) -> str:
         return ""
     finally:
         response.close()
-    shown = "".join(c if c.isprintable() else "?" for c in text[:_MAX_SHOWN])
-    return f" ({shown})" if shown else ""
+    return f" ({one_line(text, limit=_MAX_SHOWN)})" if text else ""

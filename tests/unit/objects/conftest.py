@@ -45,6 +45,8 @@ def web() -> Iterator[Web]:
             if asked is None or state.whole:
                 return self.answer(200, {}, state.content)
             first, last = int(asked[1]), int(asked[2])
+            if first >= len(state.content):
+                return self.answer(416, {"Content-Range": f"bytes */{len(state.content)}"}, b"")
             content_range = f"bytes {first}-{last}/{len(state.content)}"
             return self.answer(206, {"Content-Range": content_range}, state.content[first : last + 1])
 

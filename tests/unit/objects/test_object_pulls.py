@@ -191,6 +191,18 @@ def test_a_file_replaced_under_the_pull_is_said(store: Store, web: Web) -> None:
     session.close()
 
 
+def test_r08_a_file_that_became_shorter_is_said(store: Store, web: Web) -> None:
+    """Without a version to hold it to, the 416 is all there is."""
+    web.content, web.etag = bytes(100_000), ""
+    options = served(web)
+    resolved = resolve(parse_reference(f"https://{web.host}/w"), options=options)
+    web.content = b"short"
+    session = resolved.open_session(resolved.artifact)
+    with pytest.raises(SourceChanged, match="replaced"):
+        session.open(resolved.artifact.unhashed[0].key, size=100_000, start=50_000, stop=100_000)
+    session.close()
+
+
 def test_new_bytes_under_an_old_etag_are_a_broken_promise(store: Store, web: Web) -> None:
     web.content = b"first"
     store.remove_tree(bring(store, f"https://{web.host}/w", options=served(web)).tree.digest)
