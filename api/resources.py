@@ -127,6 +127,12 @@ class ModelSpec(Wire):
         ),
     ] = field(default_factory=list)
     files: Annotated[FileSelection | None, Meta(description="Which files of the source make the tree.")] = None
+    platform: Annotated[
+        str, Meta(max_length=128, description="Which manifest of an index is meant, as os/architecture[/variant].")
+    ] = ""
+    artifact_type: Annotated[
+        str, Meta(max_length=255, description="Which manifest of an index is meant, by its artifactType.")
+    ] = ""
     allowed_namespaces: Annotated[
         list[str], Meta(max_length=256, description="Other namespaces whose pods may mount it; '*' for all.")
     ] = field(default_factory=list)

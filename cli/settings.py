@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from cache.sources.options import SourceOptions
 
 
-def user_options(reference: Reference, *, plain_http: bool, platform: str = "") -> SourceOptions:
+def user_options(
+    reference: Reference, *, plain_http: bool, platform: str = "", artifact_type: str = ""
+) -> SourceOptions:
     """What a command's source may use: all that its user is logged in to, and the mirrors of the user's file."""
     from cache.sources.options import SourceOptions
 
@@ -32,6 +34,7 @@ def user_options(reference: Reference, *, plain_http: bool, platform: str = "") 
         ambient=True,
         mirrors=_mirrors(_path(os.environ)),
         platform=platform,
+        artifact_type=artifact_type,
     )
 
 

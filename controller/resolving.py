@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import msgspec
@@ -132,7 +133,11 @@ def source_options(found: RegistryCredential | None, *, reference: Reference, so
 async def _ask(client: Client, model: Model, *, sources: Sources) -> Resolved:
     reference = parse_reference(model.spec.source)
     sources.check(reference)
-    options = source_options(await credential(client, model, reference=reference), reference=reference, sources=sources)
+    options = replace(
+        source_options(await credential(client, model, reference=reference), reference=reference, sources=sources),
+        platform=model.spec.platform,
+        artifact_type=model.spec.artifact_type,
+    )
     files = model.spec.files
     include, exclude = (files.include, files.exclude) if files else ([], [])
     return await asyncio.to_thread(resolve, reference, options=options, include=include, exclude=exclude)

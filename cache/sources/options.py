@@ -40,6 +40,7 @@ class SourceOptions:
     reach: Reach = Reach.PUBLIC
     mirrors: Mirrors = field(default_factory=Mirrors, compare=False)
     platform: str = ""  # os/architecture[/variant], to choose in an index; empty where only one can be meant
+    artifact_type: str = ""  # the same, by what an index says of its manifests
 
     def reach_for(self, host: str) -> Reach:
         return Reach.LOCAL if self.ambient or host in self.plain_http else self.reach

@@ -26,6 +26,7 @@ from cli.local import open_store, output_option, root_option, show_json, size_te
 )
 @click.option("--allow-executable", is_flag=True, help="Take formats that run code when loaded: .bin, .pt, .py, ….")
 @click.option("--platform", default="", metavar="OS/ARCH", help="Which image of a multi-platform one, as linux/amd64.")
+@click.option("--artifact-type", default="", metavar="TYPE", help="Which artifact of an index, by its artifactType.")
 @click.option("--plain-http", is_flag=True, help="The source has no TLS.")
 @click.option("--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="Connections at once.")
 @click.option("--limit", type=Rate(), help="Most bytes a second to take, such as 50MB.")
@@ -39,6 +40,7 @@ def command(
     layout: Literal["plain", "hf"],
     allow_executable: bool,
     platform: str,
+    artifact_type: str,
     plain_http: bool,
     workers: int,
     limit: int | None,
@@ -73,7 +75,7 @@ def command(
 
     started_s = time.monotonic()
     parsed = parse_reference(reference)
-    options = user_options(parsed, plain_http=plain_http, platform=platform)
+    options = user_options(parsed, plain_http=plain_http, platform=platform, artifact_type=artifact_type)
     try:
         with open_store(root) as store, Reporter(parsed.name) as reporter:
             pulled = pull(

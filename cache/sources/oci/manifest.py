@@ -92,26 +92,31 @@ def parse_manifest(body: bytes, *, content_type: str) -> Manifest | Index:
     return parsed
 
 
-def choose(index: Index, *, platform: str = "") -> Digest:
-    """The one manifest of an index that can be meant, of ``platform`` (``linux/amd64``) where that is given.
+def choose(index: Index, *, platform: str = "", artifact_type: str = "") -> Digest:
+    """The one manifest of an index that can be meant, of ``platform`` (``linux/amd64``) and type where those are given.
 
     Raises UnsupportedSource, which lists them, where several qualify or none does: we never guess.
     """
-    found = {entry.digest: entry for entry in index.manifests if _qualifies(entry, platform=platform)}
+    found = {entry.digest: entry for entry in index.manifests if _qualifies(entry, platform, artifact_type)}
     if len(found) == 1:
         return Digest.parse(next(iter(found)))
     listed = list(found.values()) or index.manifests
     shown = "; ".join(repr(str(entry)) for entry in listed[:_SHOWN])
     more = f"; and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
-    wanted = f" for {platform[:60]!r}" if platform else ""
+    words = " and ".join(repr(word[:120]) for word in (platform, artifact_type) if word)
+    wanted = f" for {words}" if words else ""
     raise UnsupportedSource(
         f"the reference names an index in which {len(found)} manifests qualify{wanted}: {shown}{more}",
-        hint="choose by `--platform os/architecture`, or name one by its digest: oci://host/repository@sha256:…",
+        hint="choose by --platform os/architecture or --artifact-type (spec.platform, spec.artifactType), "
+        "or name one by its digest: oci://host/repository@sha256:…",
     )
 
 
-def _qualifies(entry: Entry, *, platform: str) -> bool:
+def _qualifies(entry: Entry, platform: str, artifact_type: str) -> bool:
     if entry.media_type not in (*MANIFESTS, *INDEXES) or str(entry.platform) == _NO_PLATFORM:
+        return False
+    inner = entry.media_type in INDEXES and not entry.artifact_type  # it may hold one of the type
+    if artifact_type and entry.artifact_type != artifact_type and not inner:
         return False
     return not platform or entry.platform is None or f"{entry.platform}/".startswith(f"{platform}/")
 

@@ -54,7 +54,7 @@ class Repository:
         self.origin: Origin = base.origin
         self.name = reference.repository
         self.network = network
-        self.platform = options.platform
+        self.choice = {"platform": options.platform, "artifact_type": options.artifact_type}
         self.reach = options.reach_for(reference.host) if mirror is None else Reach.LOCAL
         self.headers: Mapping[str, str] = {}
         self._path = f"{base.target.rstrip('/')}/v2/{self.name}"
@@ -121,7 +121,7 @@ class Session:
         digest, parsed, body = self._manifest(name)
         for _ in range(_MAX_INDEX_DEPTH):
             if isinstance(parsed, Index):
-                digest, parsed, body = self._manifest(str(choose(parsed, platform=self._repository.platform)))
+                digest, parsed, body = self._manifest(str(choose(parsed, **self._repository.choice)))
         if isinstance(parsed, Index):
             raise InvalidArtifact(f"{self._repository}: indexes lie deeper than {_MAX_INDEX_DEPTH} in each other")
         return Fetched(digest, parsed, body)

@@ -270,10 +270,10 @@ def test_a_manifest_may_leave_its_type_to_the_header() -> None:
     assert isinstance(parse(body, content_type=f"{OCI_MANIFEST}; charset=utf-8"), Manifest)
 
 
-def chosen(*entries: dict[str, Any], platform: str = "") -> Digest:
+def chosen(*entries: dict[str, Any], **wanted: str) -> Digest:
     index = parse({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": list(entries)}, content_type=OCI_INDEX)
     assert isinstance(index, Index)
-    return choose(index, platform=platform)
+    return choose(index, **wanted)
 
 
 def entry(digest: str = ONE, *, platform: str = "", **changes: Any) -> dict[str, Any]:
@@ -303,6 +303,17 @@ def test_an_index_with_a_choice_or_without_is_refused_and_lists_what_there_is(pl
     with pytest.raises(UnsupportedSource, match=r"linux/amd64.*linux/arm64") as caught:
         chosen(entry(platform="linux/amd64"), entry(TWO, platform="linux/arm64"), platform=platform)
     assert "--platform" in caught.value.hint
+
+
+def test_an_artifact_type_chooses_and_may_lie_in_an_inner_index() -> None:
+    signature = entry(artifactType="application/vnd.example.signature")
+    model = entry(TWO, artifactType=MODEL_MANIFEST)
+    assert chosen(signature, model, artifact_type=MODEL_MANIFEST) == Digest("2" * 64)
+    inner = entry(TWO, mediaType=OCI_INDEX)
+    assert chosen(signature, inner, artifact_type=MODEL_MANIFEST) == Digest("2" * 64)
+    with pytest.raises(UnsupportedSource, match=r"for 'linux/arm64' and .*vnd\.example\.signature") as caught:
+        chosen(signature, artifact_type=MODEL_MANIFEST, platform="linux/arm64")
+    assert "--artifact-type" in caught.value.hint
 
 
 def test_an_empty_index_is_refused() -> None:
