@@ -103,6 +103,7 @@ class KnownRevision(Wire):
 
     revision: Revision
     source: Annotated[str, Meta(description="The reference, pinned to the revision.")]
+    bytes: Bytes = 0
     files: FileSelection | None = None
 
 
@@ -263,6 +264,7 @@ class WarmSetStatus(Wire):
     nodes_ready: int = 0
     nodes_desired: int = 0
     bytes: Annotated[int, Meta(ge=0, description="Bytes of all its models on one node.")] = 0
+    last_used: Annotated[str, Meta(description="When a pod was last seen with one of its models; for retention.")] = ""
     eta: Annotated[str, Meta(description="When the slowest node is expected to be warm.")] = ""
     conditions: list[Condition] = field(default_factory=list)
 

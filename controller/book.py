@@ -13,6 +13,7 @@ from controller.groups import GroupMember, Owner
 from controller.journal import Journal
 from controller.plan import Plan
 from controller.quantities import Resources, add
+from controller.warmth import Wanted
 from kube.reflector import Key
 
 
@@ -29,6 +30,7 @@ class GroupBook:
     def __init__(self) -> None:
         self.journal = Journal()  # nodes of which plans take more or less than before
         self.enrolments: dict[Key, Enrolment] = {}
+        self.ahead: dict[str, tuple[Wanted, ...]] = {}  # what groups that a workload has no pods for yet will want
         self._pods: dict[str, set[Key]] = {}
         self._plans: dict[str, Plan] = {}
         self._by_node: dict[str, set[str]] = {}

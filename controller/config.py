@@ -10,6 +10,9 @@ sources:
   schemes: [oci]
   hosts: [registry.example.com, "*.corp.example"]
   plain_http: [registry.corp.example:5000]
+quotas:
+  team-a: {bytes_per_node: 500Gi, may_pin: false, highest_priority: 10}
+  "*": {bytes_per_node: 100Gi}   # every namespace that is not named
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from api.broker import Reach
 from api.errors import Forbidden, InvalidRequest
 from api.reference import OciReference, Reference
 from controller import durations
+from controller.quantities import quantity
 
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -60,6 +64,19 @@ class Sources(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return "private" if named else "public"
 
 
+class Quota(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one namespace may have of each node's cache."""
+
+    bytes_per_node: str = ""
+    """A Kubernetes quantity, such as 500Gi; empty for no limit."""
+    may_pin: bool = True
+    highest_priority: int = 1000
+
+    @property
+    def limit(self) -> int | None:
+        return quantity(self.bytes_per_node) if self.bytes_per_node else None
+
+
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole configuration of ``warmset controller``."""
 
@@ -85,6 +102,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     all namespaces can be asked for then."""
     topology_levels: tuple[str, ...] = ()
     """Node labels, widest first: a group is kept within the narrowest that holds it, as far as that goes."""
+    quotas: dict[str, Quota] = field(default_factory=dict)
+    """By namespace; ``*`` for those not named."""
     sources: Sources = field(default_factory=Sources)
 
     @property
@@ -102,6 +121,8 @@ def load(path: Path | None, *, namespace: str = "") -> Config:
     except (yaml.YAMLError, UnicodeDecodeError, msgspec.ValidationError) as error:
         raise InvalidRequest(f"controller configuration {path}: {error}") from error
     durations.seconds(config.max_hold)
+    for quota in config.quotas.values():
+        quantity(quota.bytes_per_node or 0)
     for address in (config.listen_https, config.listen_http):
         split_address(address)
     return msgspec.structs.replace(config, namespace=namespace or config.namespace or _own_namespace())

@@ -20,12 +20,17 @@ MOST_GROUPS = 256
 
 @dataclass(frozen=True, slots=True)
 class Desire:
-    """One wish for one node. ``group`` is the id of the group whose plan it is, or ''."""
+    """One wish for one node. ``group`` is the id of the group whose plan it is, or ''.
+
+    ``namespace`` is who asks; ``mounted``: by a pod that is bound to the node.
+    """
 
     wanted: Wanted
     group: str = ""
     priority: int = 0
     pinned: bool = False
+    namespace: str = ""
+    mounted: bool = False
 
 
 def merge(

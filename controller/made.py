@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -41,8 +42,13 @@ async def ensure_models(client: Client, world: World, pod: Pod, *, top: Owner) -
         asked = requests(pod, namespace=namespace)
     except WarmsetError:
         return  # the annotation was edited after admission; what the volumes name is what counts
+    await ensure_bare(client, world, (request for request in asked if request.model in mounted), top=top)
+
+
+async def ensure_bare(client: Client, world: World, asked: Iterable[Request], *, top: Owner) -> None:
+    """The Models of the bare references among ``asked``. Raises ApiError or ClusterUnavailable."""
     for request in asked:
-        if request.source and request.model in mounted:
+        if request.source:
             await _ensure_model(client, world.models.get(request.model), request, top)
 
 
@@ -66,8 +72,7 @@ async def ensure_warm_set(client: Client, world: World, pod: Pod, *, top: Owner)
         }
         await _create_once(client, WARM_SET, body)
     elif known.spec.placement.workload is not None and not set(wanted) <= set(known.spec.models):
-        merged = list(dict.fromkeys([*known.spec.models, *wanted]))
-        await client.replace(WARM_SET, _with(known, models=merged))
+        await set_models(client, known, list(dict.fromkeys([*known.spec.models, *wanted])))
 
 
 async def _ensure_model(client: Client, known: Model | None, request: Request, top: Owner) -> None:
@@ -93,10 +98,9 @@ async def _create_once(client: Client, resource: Resource, body: dict[str, Any])
             raise
 
 
-def _with(warm_set: WarmSet, *, models: list[str]) -> dict[str, Any]:
-    spec = msgspec.structs.replace(warm_set.spec, models=models)
-    body: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(warm_set, spec=spec))
-    return body
+async def set_models(client: Client, warm_set: WarmSet, names: list[str]) -> None:
+    spec = msgspec.structs.replace(warm_set.spec, models=names)
+    await client.replace(WARM_SET, msgspec.to_builtins(msgspec.structs.replace(warm_set, spec=spec)))
 
 
 def within(model: str, namespace: str) -> str:

@@ -73,6 +73,7 @@ async def run(client: Client, config: Config, *, identity: str, stop: asyncio.Ev
         reports={},
         freed={},
         paces={},
+        refused={},
     )
     election = Election(client, namespace=config.namespace, name=LEASE, identity=identity)
     async with (

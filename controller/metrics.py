@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 # Seconds from a warm hit to a pull of hours.
-_BUCKETS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
+_BUCKETS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800)
 
 
 class Metrics:
@@ -31,6 +31,13 @@ class Metrics:
             "warmset_gate_hold_seconds",
             "From a pod's creation to its gate's removal, by why it was let go.",
             ["reason"],
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self.cold_starts = Histogram(
+            "warmset_cold_start_seconds",
+            "From the creation of a group's first pod to each stage of its start.",
+            ["stage"],
             buckets=_BUCKETS,
             registry=self.registry,
         )

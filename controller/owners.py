@@ -12,14 +12,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from api.resources import WorkloadPlacement
 from controller.groups import Owner, gang_reference
 from controller.groups.owner import of_object, of_reference
+from controller.templates import Expected, expected
 from kube.client import ApiError, Client
 from kube.resources import POD, Resource
 
 MOST_STEPS = 8  # a worker of an LLMInferenceService has six; a longer chain is somebody's loop
 MOST_REMEMBERED = 20_000
 FRESH_S = 30.0
+FRESH_TEMPLATE_S = 5.0  # many changes at once ask for one workload; a rollout is noticed no later
 
 # Every kind that stands between a pod and the object its user wrote. The chart grants `get` on each.
 KINDS = {
@@ -72,6 +75,7 @@ class Owners:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._known: dict[tuple[str, ...], _Remembered] = {}
+        self._expected: dict[tuple[str, ...], tuple[Expected | None, float]] = {}
 
     async def chain(self, pod: dict[str, Any], *, namespace: str = "") -> tuple[Owner, ...]:
         """The pod's controllers, nearest first; ``namespace`` stands in at admission, where the pod has none.
@@ -107,6 +111,20 @@ class Owners:
             if obj is not None:
                 return self._remember(memory, obj).owner
         return None  # it may come after its pods, so that is not remembered
+
+    async def expected(self, workload: WorkloadPlacement, *, namespace: str) -> Expected | None:
+        """What groups the workload will make. Raises as ``chain``."""
+        memory = (workload.api_version, workload.kind, namespace, workload.name)
+        known = self._expected.get(memory)
+        if known is not None and time.monotonic() - known[1] < FRESH_TEMPLATE_S:
+            return known[0]
+        resource = KINDS.get((workload.api_version, workload.kind))
+        obj = None if resource is None else await self._get(resource, workload.name, namespace)
+        if len(self._expected) >= MOST_REMEMBERED:
+            self._expected.clear()
+        found = None if obj is None else expected(obj)
+        self._expected[memory] = found, time.monotonic()
+        return found
 
     async def _read(self, reference: Mapping[str, Any], namespace: str) -> dict[str, Any] | None:
         resource = KINDS.get((reference["apiVersion"], reference["kind"]))

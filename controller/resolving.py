@@ -17,8 +17,10 @@ from api.broker import RegistryCredential
 from api.errors import NotFound, WarmsetError
 from api.reference import Reference, parse_reference
 from api.resources import KnownRevision, Model, ModelStatus
-from cache.sources import Credential, Resolved, SourceOptions, resolve
+from cache.sources import Credential, SourceOptions
 from cache.sources.options import REACH
+from cache.sources.resolve import resolve
+from cache.sources.source import Resolved
 from controller.conditions import condition, with_condition
 from controller.config import Sources
 from controller.credentials import credential
@@ -144,7 +146,9 @@ async def _ask(client: Client, model: Model, *, sources: Sources) -> Resolved:
 
 
 def _success(model: Model, resolved: Resolved) -> ModelStatus:
-    now = KnownRevision(revision=resolved.revision, source=str(resolved.reference), files=model.spec.files)
+    now = KnownRevision(
+        revision=resolved.revision, source=str(resolved.reference), bytes=resolved.bytes, files=model.spec.files
+    )
     before = [known for known in model.status.known if known.revision != resolved.revision]
     return ModelStatus(
         known=[now, *before][:MOST_KNOWN],

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from api.resources import Condition, GroupNode, WarmGroup, WarmSet, WarmSetStatus
+from api.resources import Condition, GroupNode, Timeline, WarmGroup, WarmSet, WarmSetStatus
 from controller.conditions import with_condition
 from controller.decide import Problem
+from controller.retention import EXPIRED, PLANNED
 from controller.warmth import Warmth
 
 MOST_GROUPS = 64  # as the schema
 MOST_NODES = 128  # of one group; those not ready come first, the counts are of all
 
-PLANNED, WARM, DEGRADED = "Planned", "Warm", "Degraded"
+WARM, DEGRADED = "Warm", "Degraded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class GroupReport:
     domain: str
     nodes: tuple[Warmth, ...]
     problem: Problem | None = None
+    refused: frozenset[str] = frozenset()  # nodes that a quota keeps the models off
+    timeline: Timeline | None = None
 
     @property
     def ready(self) -> bool:
@@ -38,10 +41,12 @@ def status(
     *,
     bytes_total: int,
     now: datetime,
-    cooled: bool = False,
+    given_up: str = "",
     eta: str = "",
+    last_used: str = "",
 ) -> WarmSetStatus:
-    """``bytes_total``: of all its models, on one node; ``eta`` as eta.py gives it."""
+    """``bytes_total``: of all its models, on one node; ``eta`` as eta.py, ``last_used`` as retention.py gives it;
+    ``given_up`` the named reason why it asks for nothing, if so."""
     nodes = [node for report in reports for node in report.nodes]
     shown = sorted(reports, key=lambda report: (report.ready, report.name))[:MOST_GROUPS]
     return WarmSetStatus(
@@ -54,18 +59,19 @@ def status(
         nodes_desired=len(nodes),
         bytes=bytes_total,
         eta=eta,
-        conditions=_conditions(warm_set, reports, nodes, now=now, cooled=cooled),
+        last_used=last_used,
+        conditions=_conditions(warm_set, reports, nodes, now=now, given_up=given_up),
     )
 
 
 def _conditions(
-    warm_set: WarmSet, reports: Sequence[GroupReport], nodes: Sequence[Warmth], *, now: datetime, cooled: bool
+    warm_set: WarmSet, reports: Sequence[GroupReport], nodes: Sequence[Warmth], *, now: datetime, given_up: str
 ) -> list[Condition]:
     found = list(warm_set.status.conditions)
     verdicts = {
-        PLANNED: _planned(reports, cooled=cooled),
-        WARM: _warm(reports, nodes, cooled=cooled),
-        DEGRADED: _degraded(nodes),
+        PLANNED: _planned(reports, given_up=given_up),
+        WARM: _warm(reports, nodes, given_up=given_up),
+        DEGRADED: _degraded(nodes, frozenset().union(*(report.refused for report in reports))),
     }
     for kind, (state, reason, message) in verdicts.items():
         found = with_condition(
@@ -83,9 +89,10 @@ def _conditions(
 _Verdict = tuple[Literal["True", "False", "Unknown"], str, str]
 
 
-def _planned(reports: Sequence[GroupReport], *, cooled: bool) -> _Verdict:
-    if cooled:
-        return "False", "Cooled", "asked to give its models up"
+def _planned(reports: Sequence[GroupReport], *, given_up: str) -> _Verdict:
+    if given_up:
+        words = "not used for as long as it is kept" if given_up == EXPIRED else "asked to give its models up"
+        return "False", given_up, words
     if not reports:
         return "False", "NothingToWarm", "no pods ask for it, and no nodes match"
     problems = [(report.name, report.problem) for report in reports if report.problem is not None]
@@ -95,10 +102,10 @@ def _planned(reports: Sequence[GroupReport], *, cooled: bool) -> _Verdict:
     return "False", first.reason, f"{len(problems)} of {len(reports)} groups; {name}: {first.message}"
 
 
-def _warm(reports: Sequence[GroupReport], nodes: Sequence[Warmth], *, cooled: bool) -> _Verdict:
-    if cooled:
+def _warm(reports: Sequence[GroupReport], nodes: Sequence[Warmth], *, given_up: str) -> _Verdict:
+    if given_up:
         left = sum(1 for node in nodes if any(node.states))
-        return "False", "Cooled", f"{left} nodes still hold some of it" if left else "no node holds any of it"
+        return "False", given_up, f"{left} nodes still hold some of it" if left else "no node holds any of it"
     ready = sum(report.ready for report in reports)
     text = f"{ready} of {len(reports)} groups, {sum(node.ready for node in nodes)} of {len(nodes)} nodes are warm"
     if reports and ready == len(reports):
@@ -109,7 +116,10 @@ def _warm(reports: Sequence[GroupReport], nodes: Sequence[Warmth], *, cooled: bo
     return "False", "Warming" if reports else "NothingToWarm", text
 
 
-def _degraded(nodes: Iterable[Warmth]) -> _Verdict:
+def _degraded(nodes: Iterable[Warmth], refused: frozenset[str]) -> _Verdict:
+    if refused:
+        some = ", ".join(sorted(refused)[:8])
+        return "True", "QuotaExceeded", f"the namespace's quota is used up on {len(refused)} nodes, such as {some}"
     failures = [(node.node, node.failure) for node in nodes if node.failure is not None]
     if not failures:
         return "False", "AsExpected", ""
@@ -125,13 +135,15 @@ def _group(report: GroupReport) -> WarmGroup:
         name=report.name,
         domain=report.domain,
         ready=report.ready,
-        nodes=[_node(node) for node in sorted(shown, key=lambda node: node.node)],
+        nodes=[_node(node, refused=node.node in report.refused) for node in sorted(shown, key=lambda node: node.node)],
+        timeline=report.timeline,
     )
 
 
-def _node(node: Warmth) -> GroupNode:
+def _node(node: Warmth, *, refused: bool) -> GroupNode:
     failure = node.failure
     reason = (failure.reason if failure else "") or ("" if node.has_agent else "NoAgent")
+    reason = "QuotaExceeded" if refused else reason
     return GroupNode(
         name=node.node, state=node.state, bytes_done=node.bytes_done, bytes_total=node.bytes_total, reason=reason
     )

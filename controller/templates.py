@@ -7,10 +7,11 @@ for. A kind that is not here makes no promise beforehand; its pods are planned w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from controller.groups.member import Part
+from api import keys
+from controller.groups.member import Part, whole_number
 from controller.groups.parts import asking, total
 from controller.pods import Pod
 
@@ -25,7 +26,7 @@ class Expected:
     """``groups`` alike, each of ``parts``, within one domain of ``topology_key`` where given.
 
     ``in_place``: a new revision's pods come where old ones were deleted; else beside them.
-    ``suspended``: it makes its pods when somebody lets it.
+    ``suspended``: it makes its pods when somebody lets it. ``keep_warm``: groups to be warm while it has fewer.
     """
 
     parts: tuple[Part, ...]
@@ -33,6 +34,7 @@ class Expected:
     topology_key: str = ""
     in_place: bool = False
     suspended: bool = False
+    keep_warm: int = 0
 
     @property
     def pods(self) -> tuple[Pod, ...]:
@@ -57,7 +59,9 @@ def expected(obj: Mapping[str, Any]) -> Expected | None:
         return None
     try:
         found = read(obj)
-        return Expected(asking(found.parts), found.groups, found.topology_key, found.in_place, found.suspended)
+        annotations = obj["metadata"].get("annotations") or {}
+        keep_warm = whole_number(annotations.get(keys.KEEP_WARM_GROUPS), least=0) or 0
+        return replace(found, parts=asking(found.parts), keep_warm=keep_warm)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         return None  # of somebody else's API, and written by whoever
 

@@ -30,9 +30,16 @@ def of_pods(pods: Iterable[Pod], known: Mapping[str, Model]) -> tuple[tuple[Want
 
 def of_warm_set(warm_set: WarmSet, known: Mapping[str, Model]) -> tuple[tuple[Wanted, ...], Problem | None]:
     namespace = warm_set.metadata.namespace
+    names = (name if "/" in name else f"{namespace}/{name}" for name in warm_set.spec.models)
+    return of_names(names, namespace=namespace, known=known)
+
+
+def of_names(
+    models: Iterable[str], *, namespace: str, known: Mapping[str, Model]
+) -> tuple[tuple[Wanted, ...], Problem | None]:
+    """Models as ``namespace/name``, at their present revision, for pods of ``namespace``."""
     found = []
-    for name in warm_set.spec.models:
-        model = name if "/" in name else f"{namespace}/{name}"
+    for model in sorted(set(models)):
         wanted = _one(MountedModel(model), namespace, known)
         if isinstance(wanted, Problem):
             return (), wanted
@@ -56,9 +63,10 @@ def _one(mount: MountedModel, namespace: str, known: Mapping[str, Model]) -> Wan
     if not revision:
         return Problem(*(trouble or ("ModelNotResolved", f"Model {mount.model} is being resolved")))
     current = revision == model.status.revision
+    size = next((known.bytes for known in model.status.known if known.revision == revision), 0)
     return Wanted(
         model=mount.model,
         revision=revision,
-        bytes=model.status.bytes if current else 0,
+        bytes=model.status.bytes if current else size,
         tree=model.status.tree if current else "",
     )

@@ -9,10 +9,12 @@ from dataclasses import replace
 
 from api.resources import GroupPlacement, WarmSet
 from controller.candidates import Candidate, Demand
-from controller.cooling import is_cooled
 from controller.fitting import PodShape
 from controller.plan import Plan, Planner
+from controller.retention import asks
 from controller.sight import Sight
+
+MOST_AHEAD = 16  # groups of one workload, as the schema of keepWarmGroups
 
 # A node each, whatever is free on it and however it is tainted: the pods to come are not known.
 _ANY_POD = PodShape(tolerations=({"operator": "Exists"},), one_per_node=True)
@@ -24,10 +26,12 @@ def group_id(warm_set: WarmSet, index: int) -> str:
 
 
 def placed_groups(warm_set: WarmSet | None) -> list[str]:
-    """Ids of the groups that the WarmSet asks for."""
-    if warm_set is None or warm_set.spec.placement.groups is None or is_cooled(warm_set):
+    """Ids of the groups that the WarmSet asks for; of a workload's, those that it may ever have ahead of its pods."""
+    if warm_set is None or not asks(warm_set):
         return []
-    return [group_id(warm_set, index) for index in range(warm_set.spec.placement.groups.count)]
+    placement = warm_set.spec.placement
+    count = placement.groups.count if placement.groups is not None else MOST_AHEAD if placement.workload else 0
+    return [group_id(warm_set, index) for index in range(count)]
 
 
 def plan_groups(

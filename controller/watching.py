@@ -18,6 +18,7 @@ from controller.nodes import trim
 from controller.pods import Pod, is_gated, models, node
 from controller.reconcile.context import STATUS_DELAY_S, Kind, Queues, Work
 from controller.resources import MODEL, NODE_CACHE, WARM_SET
+from controller.retention import asks
 from controller.selection import selects
 from controller.warm_groups import placed_groups
 from controller.world import World, keep_pod, trim_pod
@@ -166,8 +167,8 @@ class Watching:
         return any(pod is not None and is_gated(pod) for pod in pods)
 
 
-def _asks(warm_set: WarmSet) -> tuple[WarmSetSpec, dict[str, str]]:
-    return warm_set.spec, warm_set.metadata.annotations
+def _asks(warm_set: WarmSet) -> tuple[WarmSetSpec, bool]:
+    return warm_set.spec, asks(warm_set)
 
 
 def _uid(cache: NodeCache | None) -> str:

@@ -15,6 +15,7 @@ from controller.metrics import Metrics
 from controller.offers import Offers
 from controller.owners import Owners
 from controller.queue import WorkQueue
+from controller.warmth import Wanted
 from controller.world import World
 from kube.client import Client
 
@@ -58,6 +59,7 @@ class Context:
     reports: dict[str, Decision]  # the last decision about each group, for the WarmSets' status
     freed: dict[str, datetime]  # when a stranded pod of a group was last deleted
     paces: dict[tuple[str, str], Paces]  # of each WarmSet's nodes
+    refused: dict[str, frozenset[Wanted]]  # what quotas keep off each node
 
     def group(self, group: str) -> None:
         self.queues.main.add(Work("group", "", group))

@@ -28,7 +28,7 @@ GPU = "nvidia.com/gpu"
 class Control:
     """One running controller."""
 
-    def __init__(self, client: Client, *, max_hold: str, identity: str) -> None:
+    def __init__(self, client: Client, *, identity: str, **settings: Any) -> None:
         self.client = client
         self.https, self.http = free_port(), free_port()
         self.config = Config(
@@ -36,13 +36,13 @@ class Control:
             listen_https=f"127.0.0.1:{self.https}",
             listen_http=f"127.0.0.1:{self.http}",
             certificate_hosts=("127.0.0.1",),
-            max_hold=max_hold,
             sources=Sources(plain_http=("127.0.0.1:9",)),
         )
         self._identity = identity
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
+            **settings,
     def start(self) -> None:
         self._task = asyncio.create_task(run(self.client, self.config, identity=self._identity, stop=self._stop))
 
@@ -65,14 +65,14 @@ class Control:
 
 @asynccontextmanager
 async def controlling(
-    client: Client, *, max_hold: str = "30m", identity: str = "one", webhook: bool = True
+    client: Client, *, identity: str = "one", webhook: bool = True, **settings: Any
 ) -> AsyncIterator[Control]:
-    """A controller that leads and whose webhook answers."""
+    """A controller that leads and whose webhook answers. ``settings`` are those of its configuration."""
     for name in (HOME, TEAM):
         await client.patch(
             NAMESPACE, name, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}, kind="apply"
         )
-    control = Control(client, max_hold=max_hold, identity=identity)
+    control = Control(client, identity=identity, **settings)
     if webhook:
         await _configure_webhook(client, control.https)
     control.start()

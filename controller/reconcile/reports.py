@@ -1,0 +1,116 @@
+"""A WarmSet's groups as its status tells them, by its placement; groups of its own are planned on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+
+from api.resources import Placement, Timeline, WarmSet
+from controller import timeline, wants
+from controller.book import Enrolment
+from controller.decide import Problem, summary
+from controller.facts import living
+from controller.made import warm_set_name
+from controller.pods import Pod
+from controller.reconcile.context import Context
+from controller.selection import selects, strangers
+from controller.status import GroupReport
+from controller.warm_groups import placed_groups, plan_groups
+from controller.warmth import Wanted, Warmth, warmth
+
+
+def of_groups(context: Context, warm_set: WarmSet, wanted: tuple[Wanted, ...], *, now: datetime) -> list[GroupReport]:
+    placement = warm_set.spec.placement.groups
+    assert placement is not None  # noqa: S101 (asked by the caller)
+    reports = []
+    nodes = context.offers.all("", wanted)  # such groups take no room, so all see the same
+    held = {group: context.book.plan(group).all_nodes for group in placed_groups(warm_set)}
+    plans = plan_groups(placement, nodes, held=held, levels=context.offers.levels)
+    for index, (group, chosen) in enumerate(plans.items()):
+        for name in context.book.set_plan(group, chosen):
+            context.node(name)
+        planned = tuple(node.warmth for node in nodes.some(chosen.all_nodes))
+        name = f"{warm_set.metadata.name}-{index}"
+        stages = _stages(context, warm_set, name, planned, (), size=placement.size, now=now)
+        problem = None if chosen.fits else Problem(chosen.reason, summary(chosen.rejections))
+        refused = refused_on(context, planned, wanted)
+        reports.append(GroupReport(name, chosen.domain, planned, problem, refused, stages))
+    return reports
+
+
+def of_nodes(context: Context, placement: Placement, wanted: tuple[Wanted, ...]) -> list[GroupReport]:
+    """The chosen nodes as one group: they are wanted together, and nothing else binds them."""
+    names = sorted(name for name, view in context.world.nodes.items() if selects(placement, view))
+    lost = strangers(placement, context.world.nodes)
+    problem = Problem("NodeNotFound", f"the cluster has no node {', '.join(lost[:8])}") if lost else None
+    nodes = warmth_on(context, names, wanted)
+    report = GroupReport("nodes", "", nodes, problem, refused_on(context, nodes, wanted))
+    return [report] if names or lost else []
+
+
+def of_holders(context: Context, wanted: tuple[Wanted, ...]) -> list[GroupReport]:
+    """The nodes that still hold what nobody asks for any more."""
+    held = [one for one in warmth_on(context, sorted(context.world.nodes), wanted) if any(one.states)]
+    return [GroupReport("nodes", "", tuple(held))] if held else []
+
+
+def of_workload(context: Context, warm_set: WarmSet, *, now: datetime) -> list[GroupReport]:
+    reports: dict[str, GroupReport] = {}
+    for group, enrolment, pods in workload_groups(context, warm_set):
+        wanted, _ = wants.of_pods(pods, context.world.models)
+        chosen, decision = context.book.plan(group), context.reports.get(group)
+        problem = None
+        if decision is not None and not chosen.all_nodes and decision.reason not in ("Warm", "Released"):
+            problem = Problem(decision.reason, decision.message)
+        planned = warmth_on(context, sorted(chosen.all_nodes), wanted)
+        name = enrolment.member.name
+        if name in reports:  # two lives of one group overlap for a moment; the status' list wants each name once
+            name = f"{name}.{group[:6]}"
+        stages = _stages(context, warm_set, name, planned, pods, size=enrolment.member.size, now=now)
+        refused = refused_on(context, planned, wanted)
+        reports[name] = GroupReport(name, chosen.domain, planned, problem, refused, stages)
+    return [reports[name] for name in sorted(reports)]
+
+
+def workload_groups(context: Context, warm_set: WarmSet) -> Iterator[tuple[str, Enrolment, tuple[Pod, ...]]]:
+    """The living groups of the workload that the WarmSet was made for."""
+    for group in context.book.groups():
+        enrolment = context.book.enrolment(group)
+        if enrolment is None or enrolment.member.namespace != warm_set.metadata.namespace:
+            continue
+        if warm_set_name(enrolment.top) == warm_set.metadata.name:
+            pods = living(context.world, context.book, group)
+            if pods:
+                yield group, enrolment, pods
+
+
+def warmth_on(context: Context, names: Iterable[str], wanted: tuple[Wanted, ...]) -> tuple[Warmth, ...]:
+    world = context.world
+    return tuple(
+        warmth(name, node=world.nodes.get(name), cache=world.caches.get(name), wanted=wanted) for name in names
+    )
+
+
+def refused_on(context: Context, nodes: Iterable[Warmth], wanted: Sequence[Wanted]) -> frozenset[str]:
+    """Of these nodes, those that a quota keeps one of the models off."""
+    return frozenset(n.node for n in nodes if not context.refused.get(n.node, frozenset()).isdisjoint(wanted))
+
+
+def _stages(
+    context: Context,
+    warm_set: WarmSet,
+    name: str,
+    nodes: Sequence[Warmth],
+    pods: Sequence[Pod],
+    *,
+    size: int,
+    now: datetime,
+) -> Timeline:
+    """Written down in the status; each stage that is new is counted from when the group's first pod was made."""
+    before = next((group.timeline for group in warm_set.status.groups if group.name == name), None)
+    after = timeline.observe(before, nodes=nodes, pods=pods, size=size, now=now)
+    born = timeline.created(pods)
+    if born is not None:
+        for stage in timeline.reached_now(before, after):
+            context.metrics.cold_starts.labels(stage=stage).observe(max(0.0, (now - born).total_seconds()))
+    return after

@@ -1,0 +1,169 @@
+"""Ahead of a workload's pods, on a real API server: scale from zero, the next revision, suspended jobs, quotas."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from api import keys
+from api.resources import API_VERSION
+from controller.config import Quota
+from controller.owners import KINDS
+from controller.resources import WARM_SET
+from kube.client import Client, Object
+from kube.resources import NAMESPACE, POD
+from tests.support.control import (
+    MODEL_BYTES,
+    TEAM,
+    Control,
+    agent_says,
+    controlling,
+    make_model,
+    make_node,
+    pod,
+    wanted_on,
+)
+from tests.support.installation import eventually
+
+STATEFUL_SETS, JOBS = KINDS["apps/v1", "StatefulSet"], KINDS["batch/v1", "Job"]
+
+
+@pytest.fixture
+async def control(cluster: Client) -> AsyncIterator[Control]:
+    quotas = {"poor": Quota(bytes_per_node=str(MODEL_BYTES - 1))}
+    async with controlling(cluster, quotas=quotas) as control:
+        for name in ("llama", "llama-2"):
+            await make_model(cluster, name, allowedNamespaces=["poor"])
+        for name in ("n1", "n2"):
+            await make_node(cluster, name)
+            await agent_says(cluster, name)
+        yield control
+
+
+def template(model: str) -> Object:
+    meta = {"labels": {"app": "chat"}, "annotations": {keys.MODEL: model}}
+    return {"metadata": meta, "spec": pod("chat", gpus=8)["spec"]}
+
+
+def stateful_set(model: str, *, replicas: int = 1, **annotations: str) -> Object:
+    selector = {"matchLabels": {"app": "chat"}}
+    spec = {"replicas": replicas, "serviceName": "chat", "selector": selector, "template": template(model)}
+    meta = {"name": "chat", "annotations": annotations}
+    return {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": meta, "spec": spec}
+
+
+async def warm_set_for(client: Client, owner: Object, *, models: list[str]) -> None:
+    meta, kind = owner["metadata"], owner["kind"]
+    reference = {"apiVersion": owner["apiVersion"], "kind": kind, "name": meta["name"]}
+    body = {
+        "apiVersion": API_VERSION,
+        "kind": "WarmSet",
+        "metadata": {
+            "name": f"{kind.lower()}-{meta['name']}",
+            "ownerReferences": [reference | {"uid": meta["uid"]}],
+        },
+        "spec": {"models": models, "placement": {"workload": reference}},
+    }
+    await client.create(WARM_SET, body, namespace=TEAM)
+
+
+async def told(client: Client, *, model: str) -> list[str]:
+    """The nodes whose NodeCache names the model for a group."""
+    key = keys.model_key(TEAM, model)
+    caches = {name: await wanted_on(client, name) for name in ("n1", "n2")}
+    return [name for name, wanted in caches.items() if any(w["model"] == key and w.get("groups") for w in wanted)]
+
+
+async def test_a_workload_scaled_to_zero_keeps_groups_warm_where_it_says_so(control: Control, cluster: Client) -> None:
+    annotations: dict[str, Any] = {keys.KEEP_WARM_GROUPS: "2"}
+    owner = await cluster.create(STATEFUL_SETS, stateful_set("llama", replicas=0, **annotations), namespace=TEAM)
+    try:
+        await warm_set_for(cluster, owner, models=["llama"])
+
+        async def both() -> bool:
+            return await told(cluster, model="llama") == ["n1", "n2"]
+
+        await eventually(both, what="a group on each node, before any pod exists")
+    finally:
+        await cluster.delete(STATEFUL_SETS, "chat", namespace=TEAM)
+
+
+async def test_a_suspended_job_is_warmed_before_it_may_run(control: Control, cluster: Client) -> None:
+    engine = template("llama")
+    engine["spec"]["restartPolicy"] = "Never"
+    spec = {"suspend": True, "parallelism": 2, "completions": 2, "template": engine}
+    body = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "train"}, "spec": spec}
+    owner = await cluster.create(JOBS, body, namespace=TEAM)
+    try:
+        await warm_set_for(cluster, owner, models=["llama"])
+
+        async def both() -> bool:
+            return await told(cluster, model="llama") == ["n1", "n2"]
+
+        await eventually(both, what="both nodes of its group")
+    finally:
+        await cluster.delete(JOBS, "train", namespace=TEAM)
+
+
+async def test_the_next_revision_comes_to_the_old_ones_node_before_its_pod_and_the_old_one_is_dropped(
+    control: Control, cluster: Client
+) -> None:
+    owner = await cluster.create(STATEFUL_SETS, stateful_set("llama"), namespace=TEAM)
+    reference = {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "chat", "uid": owner["metadata"]["uid"]}
+
+    async def make_pod(model: str) -> None:
+        body = pod("chat-0", annotations={keys.MODEL: model}, gpus=8, nodeName="n2")
+        body["metadata"] |= {"ownerReferences": [reference | {"controller": True}], "labels": {"app": "chat"}}
+        await cluster.create(POD, body, namespace=TEAM)
+
+    async def models() -> list[str]:
+        found = await cluster.list(WARM_SET, namespace=TEAM)
+        return sorted(name for warm_set in found for name in warm_set["spec"]["models"])
+
+    try:
+        await make_pod("llama")
+
+        async def landed() -> bool:
+            return await models() == ["llama"]
+
+        await eventually(landed, what="the workload's WarmSet")
+        change = {"spec": {"template": {"metadata": {"annotations": {keys.MODEL: "llama-2"}}}}}
+        await cluster.patch(STATEFUL_SETS, "chat", change, namespace=TEAM)
+        await agent_says(cluster, "n2", {"llama": "Ready"})  # any event of the workload brings the look at its owner
+
+        async def ahead() -> bool:
+            return await told(cluster, model="llama-2") == ["n2"]
+
+        await eventually(ahead, what="the next revision on the old one's node", within_s=90)
+        assert await models() == ["llama", "llama-2"]
+        await cluster.delete(POD, "chat-0", namespace=TEAM, grace_s=0)
+        await make_pod("llama-2")
+
+        async def dropped() -> bool:
+            return await models() == ["llama-2"]
+
+        await eventually(dropped, what="the old model gone from the list", within_s=90)
+    finally:
+        await cluster.delete(STATEFUL_SETS, "chat", namespace=TEAM)
+
+
+async def test_a_quota_keeps_a_model_off_and_says_so(control: Control, cluster: Client) -> None:
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "poor"}}
+    await cluster.patch(NAMESPACE, "poor", namespace, kind="apply")
+    body = {
+        "apiVersion": API_VERSION,
+        "kind": "WarmSet",
+        "metadata": {"name": "w"},
+        "spec": {"models": [f"{TEAM}/llama"], "placement": {"nodes": ["n1"]}},
+    }
+    await cluster.create(WARM_SET, body, namespace="poor")
+
+    async def said() -> bool:
+        status = (await cluster.get(WARM_SET, "w", namespace="poor")).get("status") or {}
+        reasons = {c["type"]: c["reason"] for c in status.get("conditions") or ()}
+        return reasons.get("Planned") == "QuotaExceeded" and reasons.get("Degraded") == "QuotaExceeded"
+
+    await eventually(said, what="the reason in its conditions")
+    assert await wanted_on(cluster, "n1") == []
