@@ -10,6 +10,7 @@ DOMAIN = "warmset.dev"
 MODEL = f"{DOMAIN}/model"  # a Model's name, namespace/name, a reference, or several with commas
 SECRET = f"{DOMAIN}/secret"  # Secret with the credential of a bare reference
 PATH = f"{DOMAIN}/path"  # mount path instead of /models/<name>
+PRELOAD = f"{DOMAIN}/preload"  # "true": read the weights ahead into the node's memory
 MAX_HOLD = f"{DOMAIN}/max-hold"  # longest time the gate may hold, such as 10m
 GROUP = f"{DOMAIN}/group"  # explicit group, wins over every workload API
 GROUP_SIZE = f"{DOMAIN}/group-size"
@@ -32,6 +33,7 @@ READY_CONDITION = f"{DOMAIN}/weights-ready"  # pod condition
 CSI_DRIVER = f"csi.{DOMAIN}"
 ATTRIBUTE_MODEL = f"{DOMAIN}/model"  # volume attribute: namespace/name of one Model
 ATTRIBUTE_REVISION = f"{DOMAIN}/revision"  # volume attribute: the revision fixed at admission, where known
+ATTRIBUTE_PRELOAD = f"{DOMAIN}/preload"  # volume attribute: "true" or "false"
 ENV_MODEL_PATH = "WARMSET_MODEL_PATH"
 MODELS_FOLDER = "/models"
 

@@ -33,6 +33,7 @@ class PublishRequest(Wire):
     wait_s: float = MAX_WAIT_S
     # A docker configuration with the pod's own registry login, from its volume's nodePublishSecretRef.
     login: str = ""
+    preload: bool = False  # read the tree ahead into memory once it is granted
     at: int = 0  # when the call was made, time.monotonic_ns(); 0 for now
 
     def __repr__(self) -> str:  # never in a log

@@ -33,6 +33,7 @@ def mutate(pod: Pod, *, namespace: str, models: Mapping[str, Model], host_path_r
     if not asked:
         return []
     _check_max_hold(pod)
+    preload = _preload(pod)
     revisions = {request.model: _revision(request, namespace=namespace, models=models) for request in asked}
     spec, operations = pod["spec"], []
     volumes = list(spec.get("volumes") or ())
@@ -41,7 +42,7 @@ def mutate(pod: Pod, *, namespace: str, models: Mapping[str, Model], host_path_r
             if host_path_root:
                 volumes.append(_host_path(request, models.get(request.model), root=host_path_root))
             else:
-                volumes.append(_volume(request, revisions[request.model]))
+                volumes.append(_volume(request, revisions[request.model], preload=preload))
     operations += _changed("/spec/volumes", spec.get("volumes"), volumes)
     for field in ("initContainers", "containers"):
         for index, container in enumerate(spec.get(field) or ()):
@@ -84,10 +85,19 @@ def _volume_name(request: Request) -> str:
     return f"warmset-{keys.model_key(request.namespace, request.name)[:10]}"
 
 
-def _volume(request: Request, revision: str) -> dict[str, Any]:
+def _preload(pod: Pod) -> bool:
+    value = (pod["metadata"].get("annotations") or {}).get(keys.PRELOAD, "false")
+    if value not in ("true", "false"):
+        raise InvalidRequest(f"{keys.PRELOAD} must be 'true' or 'false', not {value[:200]!r}")
+    return bool(value == "true")
+
+
+def _volume(request: Request, revision: str, *, preload: bool) -> dict[str, Any]:
     attributes = {keys.ATTRIBUTE_MODEL: request.model}
     if revision:
         attributes[keys.ATTRIBUTE_REVISION] = revision
+    if preload:
+        attributes[keys.ATTRIBUTE_PRELOAD] = "true"
     csi = {"driver": keys.CSI_DRIVER, "readOnly": True, "volumeAttributes": attributes}
     return {"name": _volume_name(request), "csi": csi}
 

@@ -33,6 +33,7 @@ class PublishOrder:
     revision: str
     namespace: str
     pod: str
+    preload: bool
     login: str = field(default="", repr=False)
 
     def request(self, *, wait_s: float) -> PublishRequest:
@@ -46,6 +47,7 @@ class PublishOrder:
             revision=self.revision,
             wait_s=wait_s,
             login=self.login,
+            preload=self.preload,
         )
 
 
@@ -64,13 +66,14 @@ def publish_order(request: csi_pb2.NodePublishVolumeRequest, *, config: Config) 
             f"{attributes.POD_UID} is not the pod of the target path",
             hint="the CSIDriver object must say podInfoOnMount: true",
         )
-    revision = keys.ATTRIBUTE_REVISION
+    revision, preload = keys.ATTRIBUTE_REVISION, keys.ATTRIBUTE_PRELOAD
     return PublishOrder(
         target=target,
         model=attributes.attribute(context, keys.ATTRIBUTE_MODEL),
         revision=attributes.attribute(context, revision) if context.get(revision) else "",
         namespace=attributes.attribute(context, attributes.POD_NAMESPACE),
         pod=attributes.attribute(context, attributes.POD_NAME),
+        preload=preload in context and attributes.attribute(context, preload) == "true",
         login=_login(request.secrets),
     )
 

@@ -23,11 +23,16 @@ PATTERNS: Mapping[str, re.Pattern[str]] = {
     keys.ATTRIBUTE_MODEL: re.compile(rf"{_DNS}/{_DNS}"),
     # A manifest digest, a commit, or another store's version of an object.
     keys.ATTRIBUTE_REVISION: re.compile(r"[0-9A-Za-z][-0-9A-Za-z._:]{0,255}"),
+    keys.ATTRIBUTE_PRELOAD: re.compile(r"true|false"),
     POD_NAME: re.compile(_DNS),
     POD_NAMESPACE: re.compile(_DNS),
     POD_UID: re.compile(r"[-0-9A-Za-z]{1,128}"),
 }
-_SHAPES = {keys.ATTRIBUTE_MODEL: "namespace/name of a Model", keys.ATTRIBUTE_REVISION: "a revision, such as a digest"}
+_SHAPES = {
+    keys.ATTRIBUTE_MODEL: "namespace/name of a Model",
+    keys.ATTRIBUTE_REVISION: "a revision, such as a digest",
+    keys.ATTRIBUTE_PRELOAD: "true or false",
+}
 
 
 def known(context: Mapping[str, str]) -> dict[str, str]:

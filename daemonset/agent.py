@@ -34,6 +34,7 @@ from daemonset.grants import Grants
 from daemonset.logins import Logins
 from daemonset.metrics import Metrics
 from daemonset.open_models import OpenModels
+from daemonset.preload import Preload
 from daemonset.publications import Publications
 from daemonset.pulls import Fetch, Pulls
 from daemonset.standalone import ConfiguredGrants
@@ -82,9 +83,7 @@ async def run(config: AgentConfig) -> None:
 class Agent:
     """All parts of one agent. ``fetch`` is a parameter so that tests can stand in for the network."""
 
-    def __init__(
-        self, config: AgentConfig, *, store: Store, fetch: Fetch, exchanges: Exchanges | None = None
-    ) -> None:
+    def __init__(self, config: AgentConfig, *, store: Store, fetch: Fetch, exchanges: Exchanges | None = None) -> None:
         self._config = config
         self._store = store
         self._stopping = False
@@ -109,7 +108,10 @@ class Agent:
             watermarks=config.watermarks,
         )
         logins = Logins(store.root, changed=self._changed)
-        self._publications = Publications(store, pulls=self._pulls, grants=grants, logins=logins, changed=self._changed)
+        self._preload = Preload(store, limit_bytes=config.limits.preload_bytes, on_bytes=self._metrics.preloaded.inc)
+        self._publications = Publications(
+            store, pulls=self._pulls, grants=grants, logins=logins, preload=self._preload, changed=self._changed
+        )
         self._open_models = OpenModels(store, pulls=self._pulls, grants=grants, changed=self._changed)
         self._set_aside: Callable[[], list[SetAside]] = exchanges.peers_set_aside if exchanges else list
         self._metrics.watch(
@@ -118,7 +120,7 @@ class Agent:
 
     async def run(self, stop: asyncio.Event) -> None:
         async with AsyncExitStack() as stack:
-            jobs = {"pulls": self._pulls.run(), **self._upkeep.jobs()}
+            jobs = {"pulls": self._pulls.run(), "preload": self._preload.run(), **self._upkeep.jobs()}
             if self._config.host_path:
                 jobs["open"] = self._open_models.run()
             if self._config.socket is None or self._config.host_path:

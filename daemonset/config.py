@@ -53,6 +53,9 @@ class Limits:
     """Connections of one pull, each with a thread and a buffer of one chunk."""
     download_bytes_per_second: int | None = None
     """Over all pulls together, each of ``pulls`` having an equal share; none means no limit."""
+    preload_bytes: int = 0
+    """Most bytes of one model that are read ahead into memory where a pod asks for it; 0 for none. The memory limit of
+    the agent's cgroup must allow for as much, because the kernel charges pages to whoever reads them first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +230,8 @@ def _check(config: AgentConfig) -> None:
     for name, value in (("pulls", config.limits.pulls), ("workers", config.limits.workers)):
         if not 1 <= value <= 64:
             raise ValueError(f"'limits.{name}' must be 1 to 64, not {value}")
+    if config.limits.preload_bytes < 0:
+        raise ValueError("'limits.preload_bytes' must be 0 or more")
     if config.scrub_bytes_per_second < 0:
         raise ValueError("'scrub_bytes_per_second' must be 0 or more")
     marks = config.watermarks

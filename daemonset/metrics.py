@@ -45,6 +45,9 @@ class Metrics:
         self.evicted = Counter(
             "warmset_agent_evicted_bytes", "Bytes freed to make room: leftovers and models.", registry=self.registry
         )
+        self.preloaded = Counter(
+            "warmset_agent_preloaded_bytes", "Bytes read ahead into memory for pods that asked.", registry=self.registry
+        )
         self.paused = Gauge(
             "warmset_agent_paused", "1 while an operator wants no pulls and no evictions.", registry=self.registry
         )

@@ -15,6 +15,7 @@ import time
 
 import structlog
 
+from api.digest import Digest
 from api.errors import AlreadyPublished, InvalidRequest, NotFound, Pulling, WarmsetError, error_class
 from api.keys import model_key
 from api.node import MAX_WAIT_S, LiveSet, Publication, PublishRequest
@@ -25,6 +26,7 @@ from daemonset.grants import Grants
 from daemonset.holding import Held
 from daemonset.logins import Logins
 from daemonset.pins import ADOPTED, Pins
+from daemonset.preload import Preload
 from daemonset.pulls import Pulls
 
 _ID = re.compile(r"[0-9a-f]{64}")
@@ -36,11 +38,14 @@ log = structlog.get_logger()
 class Publications:
     """Used from one event loop; the store's calls run in threads because they wait for the disk."""
 
-    def __init__(self, store: Store, *, pulls: Pulls, grants: Grants, logins: Logins, changed: Changed) -> None:
+    def __init__(
+        self, store: Store, *, pulls: Pulls, grants: Grants, logins: Logins, preload: Preload, changed: Changed
+    ) -> None:
         self._store = store
         self._pulls = pulls
         self._grants = grants
         self._logins = logins
+        self._preload = preload
         self._changed = changed
         self._pins = Pins(store)
         self._waiting: set[str] = set()
@@ -68,6 +73,8 @@ class Publications:
         finally:
             self._waiting.discard(request.id)
         log.info("publication.granted", id=request.id, pod=f"{request.namespace}/{request.pod}")
+        if request.preload:
+            self._preload.ask(Digest.parse(answer.tree), wanted=lambda: request.id in self._pins.ids)
         return answer
 
     async def unpublish(self, publication: str, *, at: int = 0) -> None:

@@ -35,6 +35,10 @@ def test_every_option_that_the_chart_passes_is_known_to_its_command(manifests: l
     assert sorted(checked) == ["agent", "controller", "csi"]
 
 
+def test_preloading_reaches_the_agent_in_bytes(tmp_path: Path) -> None:
+    assert agent_config(render(f"node.limits.preloadBytes={300 << 30}"), tmp_path).limits.preload_bytes == 300 << 30
+
+
 @pytest.mark.parametrize("setting", ["controller.replicas=1", "node.limits.downloadBytesPerSecond=1000000000"])
 def test_the_agent_reads_its_configuration(setting: str, tmp_path: Path) -> None:
     config = agent_config(render(setting), tmp_path)

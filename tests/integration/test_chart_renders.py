@@ -216,6 +216,25 @@ def test_a_cluster_without_csi_gets_no_privileged_container_no_driver_and_no_pat
     assert "CSIDriver" not in {m["kind"] for m in manifests}
 
 
+@pytest.mark.parametrize(("limit", "rendered"), [("1Gi", 9 << 30), ("512Mi", (8 << 30) + (512 << 20))])
+def test_what_is_preloaded_comes_on_top_of_the_agents_memory_limit(limit: str, rendered: int) -> None:
+    settings = [f"node.limits.preloadBytes={8 << 30}", f'node.resources.agent.limits.memory="{limit}"']
+    resources = node_containers(render(*settings))["agent"]["resources"]
+    assert resources["limits"]["memory"] == str(rendered)
+    assert resources["requests"] == {"cpu": "100m", "memory": "256Mi"}
+
+
+def test_without_preloading_or_without_a_limit_there_is_nothing_to_add(manifests: list[Manifest]) -> None:
+    assert node_containers(manifests)["agent"]["resources"]["limits"]["memory"] == "1Gi"
+    unlimited = render("node.limits.preloadBytes=1024", "node.resources.agent.limits=null")
+    assert "limits" not in node_containers(unlimited)["agent"]["resources"]
+
+
+def test_a_limit_that_cannot_be_added_to_is_refused() -> None:
+    with pytest.raises(AssertionError, match="whole Mi or Gi"):
+        render("node.limits.preloadBytes=1024", 'node.resources.agent.limits.memory="1.5Gi"')
+
+
 def test_agents_and_controllers_are_reached_only_by_those_who_must(manifests: list[Manifest]) -> None:
     def ports(name: str) -> list[list[str]]:
         rules = pick(manifests, "NetworkPolicy", name)["spec"]["ingress"]

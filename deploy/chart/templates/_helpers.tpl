@@ -37,3 +37,19 @@ seccompProfile:
 {{- define "warmset.uid" -}}
 65532
 {{- end }}
+
+{{/* The agent's resources: what it preloads comes on top of its memory limit. */}}
+{{- define "warmset.agentResources" -}}
+{{- $resources := deepCopy .Values.node.resources.agent -}}
+{{- $limit := dig "limits" "memory" "" $resources | toString -}}
+{{- $preload := int64 .Values.node.limits.preloadBytes -}}
+{{- if and $preload $limit -}}
+{{- $units := dict "" 1 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "k" 1000 "M" 1000000 "G" 1000000000 -}}
+{{- if not (regexMatch "^[0-9]+(Ki|Mi|Gi|k|M|G)?$" $limit) -}}
+{{- fail (printf "node.resources.agent.limits.memory: write %q in whole Mi or Gi, so that preloadBytes can be added" $limit) -}}
+{{- end -}}
+{{- $bytes := mul (regexFind "^[0-9]+" $limit) (get $units (regexFind "[A-Za-z]*$" $limit)) -}}
+{{- $_ := set $resources.limits "memory" (add $bytes $preload | toString) -}}
+{{- end -}}
+{{- toYaml $resources -}}
+{{- end }}

@@ -168,6 +168,18 @@ def test_mutating_again_changes_nothing(
     assert again["spec"]["volumes"] == once["spec"]["volumes"]
 
 
+def test_preloading_is_asked_of_the_node_by_the_volume() -> None:
+    (volume,) = mutated(pod(annotations={keys.PRELOAD: "true"}), model())["spec"]["volumes"]
+    assert volume["csi"]["volumeAttributes"][keys.ATTRIBUTE_PRELOAD] == "true"
+    (volume,) = mutated(pod(annotations={keys.PRELOAD: "false"}), model())["spec"]["volumes"]
+    assert keys.ATTRIBUTE_PRELOAD not in volume["csi"]["volumeAttributes"]
+
+
+def test_anything_but_true_and_false_is_refused_for_preloading() -> None:
+    with pytest.raises(InvalidRequest, match=keys.PRELOAD):
+        mutated(pod(annotations={keys.PRELOAD: "yes"}), model())
+
+
 # -- clusters without CSI ---------------------------------------------------------------------------------------
 
 

@@ -47,6 +47,7 @@ WRONG: dict[str, tuple[Spoil, str]] = {
     "reference as a model": (put(keys.ATTRIBUTE_MODEL, "oci://u:p@host/llama"), keys.ATTRIBUTE_MODEL),
     "revision of a wrong shape": (put(keys.ATTRIBUTE_REVISION, "a b"), keys.ATTRIBUTE_REVISION),
     "secret without end": (lambda r: r.secrets.update({".dockerconfigjson": "x" * (65 << 10)}), "larger than"),
+    "preloading of a wrong shape": (put(keys.ATTRIBUTE_PRELOAD, "yes"), keys.ATTRIBUTE_PRELOAD),
     "attribute that does not exist": (put("warmset.dev/revsion", "1"), "revsion"),
 }
 
@@ -106,6 +107,12 @@ def test_stats_need_each_field(field: str, pod: Pod) -> None:
     request.ClearField(field)
     with pytest.raises(InvalidRequest, match=field):
         stats_path(request)
+
+
+@pytest.mark.parametrize(("value", "asked"), [("true", True), ("false", False)])
+def test_preloading_is_passed_on(config: Config, pod: Pod, value: str, asked: bool) -> None:
+    order = publish_order(pod.publish_request(**{keys.ATTRIBUTE_PRELOAD: value}), config=config)
+    assert order.request(wait_s=1.0).preload is asked
 
 
 def test_only_a_registry_login_is_taken_of_the_secrets_and_it_shows_nowhere(config: Config, pod: Pod) -> None:

@@ -22,6 +22,7 @@ from daemonset.desired import Desired
 from daemonset.grants import Grants
 from daemonset.logins import Logins
 from daemonset.metrics import Metrics
+from daemonset.preload import Preload
 from daemonset.publications import Publications
 from daemonset.pulls import Pulls
 
@@ -135,6 +136,7 @@ class Node:
     grants: Grants
     pulls: Pulls
     registry: FakeLogins
+    preload: Preload
 
     @classmethod
     def of(cls, store: Store, *, slots: int = 2) -> Node:
@@ -142,12 +144,15 @@ class Node:
         grants = Grants(store.root, ask=broker.grant)
         fetch = FakeFetch(store)
         pulls = Pulls(store, grants=grants, fetch=fetch, slots=slots, changed=changed, metrics=Metrics())
-        return cls(store, fetch, broker, changed, grants, pulls, FakeLogins())
+        preload = Preload(store, limit_bytes=0, on_bytes=lambda _: None)
+        return cls(store, fetch, broker, changed, grants, pulls, FakeLogins(), preload)
 
     def publications(self) -> Publications:
         """Anew from the disk, as after a restart of the agent."""
         logins = Logins(self.store.root, changed=self.changed, ask=self.registry.ask)
-        return Publications(self.store, pulls=self.pulls, grants=self.grants, logins=logins, changed=self.changed)
+        return Publications(
+            self.store, pulls=self.pulls, grants=self.grants, logins=logins, preload=self.preload, changed=self.changed
+        )
 
     def state(self, desired: Desired) -> str:
         status = self.pulls.status(desired.key)

@@ -75,7 +75,16 @@ def test_commands_are_as_written(page: Path) -> None:
 
 def test_the_page_of_annotations_lists_those_that_users_write() -> None:
     written = re.findall(r"^\| `(warmset\.dev/[a-z-]+)` \|", (ROOT / "docs" / "annotate.md").read_text(), re.MULTILINE)
-    users = {keys.MODEL, keys.SECRET, keys.PATH, keys.MAX_HOLD, keys.GROUP, keys.GROUP_SIZE, keys.WORKER_INDEX}
+    users = {
+        keys.MODEL,
+        keys.SECRET,
+        keys.PATH,
+        keys.PRELOAD,
+        keys.MAX_HOLD,
+        keys.GROUP,
+        keys.GROUP_SIZE,
+        keys.WORKER_INDEX,
+    }
     assert set(written) == users
 
 
