@@ -141,9 +141,7 @@ def _group(report: GroupReport) -> WarmGroup:
 
 
 def _node(node: Warmth, *, refused: bool) -> GroupNode:
-    failure = node.failure
-    reason = (failure.reason if failure else "") or ("" if node.has_agent else "NoAgent")
-    reason = "QuotaExceeded" if refused else reason
+    reason = "QuotaExceeded" if refused else node.obstacle
     return GroupNode(
         name=node.node, state=node.state, bytes_done=node.bytes_done, bytes_total=node.bytes_total, reason=reason
     )

@@ -49,6 +49,7 @@ class Warmth:
     states: tuple[NodeModelStatus | None, ...]  # one for each wanted model, in order
     bytes_total: int
     bytes_done: int
+    paused: bool = False
 
     @property
     def ready(self) -> bool:
@@ -67,6 +68,15 @@ class Warmth:
         return next((s for s in self.states if s is not None and (s.state == "Failed" or s.reason == "Stalled")), None)
 
     @property
+    def obstacle(self) -> str:
+        """The reason why it does not get warm, where something is in the way."""
+        if (failure := self.failure) is not None and failure.reason:
+            return failure.reason
+        if not self.has_agent:
+            return "NoAgent"
+        return "Paused" if self.paused and self.state not in ("Ready", "Pulling") else ""  # a pull goes on to its end
+
+    @property
     def state(self) -> str:
         """The state of the least advanced model, as a NodeCache names it; Queued where nothing was said yet."""
         order = ("Failed", "Evicting", "Queued", "Pulling", "Ready")
@@ -82,8 +92,9 @@ def warmth(node_name: str, *, node: NodeView | None, cache: NodeCache | None, wa
     known = has_agent(cache, node)
     total = sum([w.bytes for w in wanted])
     said = cache.status.models if known and cache is not None else ()
+    paused = cache.status.paused if known and cache is not None else False
     if not said:  # most nodes hold nothing, and every group asks about all
-        return Warmth(node_name, known, states=(None,) * len(wanted), bytes_total=total, bytes_done=0)
+        return Warmth(node_name, known, states=(None,) * len(wanted), bytes_total=total, bytes_done=0, paused=paused)
     states = tuple(next((s for s in said if s.model == w.hash and s.revision == w.revision), None) for w in wanted)
     return Warmth(
         node=node_name,
@@ -91,6 +102,7 @@ def warmth(node_name: str, *, node: NodeView | None, cache: NodeCache | None, wa
         states=states,
         bytes_total=total,
         bytes_done=sum([_done(s, w) for s, w in zip(states, wanted, strict=True)]),
+        paused=paused,
     )
 
 

@@ -91,8 +91,8 @@ class Watching:
         self._world.on_cache(key, new)
         after = self._world.caches.get(key[1])
         self._add("node", key)
-        if _uid(before) != _uid(after):
-            self._add_groups(self._waiting)  # an agent came or went
+        if _uid(before) != _uid(after) or _paused(before) != _paused(after):
+            self._add_groups(self._waiting)  # an agent came or went, or its pause did
         for hashed in _ready(after) - _ready(before):
             if (model := self._world.models_by_hash.get(hashed)) is not None:
                 self._add("model", (model.metadata.namespace, model.metadata.name))
@@ -173,6 +173,10 @@ def _asks(warm_set: WarmSet) -> tuple[WarmSetSpec, bool]:
 
 def _uid(cache: NodeCache | None) -> str:
     return cache.status.node_uid if cache else ""
+
+
+def _paused(cache: NodeCache | None) -> bool:
+    return cache is not None and cache.status.paused
 
 
 def _ready(cache: NodeCache | None) -> frozenset[str]:
