@@ -1,151 +1,251 @@
 """A group of nodes pulls one model together: time until all are warm, and bytes that left the origin.
 
-    python -m benchmarks.group --total 256MiB --rate 64MiB [--nodes 1 2 4 8]
+    python -m benchmarks.group [--total 256MiB] [--rate 16MiB] [--nodes 1 2 4 8] [--json group.json]
+    python -m benchmarks.group_plot group.json docs/group.svg
 
-Everything runs on loopback, without root: the origin limits what it sends in all, and each node what it takes in, to
-the same rate, so that one node alone is as fast as any can be. What nodes send to each other is not limited: shaping
-their uplinks needs network namespaces. Each node is an agent in a process of its own.
+As root, each node is a network namespace whose link carries one unit, --rate, in each direction, and so is the origin.
+Without root everything runs on loopback: the origin limits what it sends and each node what it takes in; what nodes
+send to each other is then not limited, and the cases of slow uplinks are left out. A node is a process with an agent.
+
+Take a unit that leaves the processors idle: eight nodes move sixteen units of bytes through one machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import random
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+import urllib.request
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.group_net import Loopback, Net, Shaped  # noqa: E402
 from demo.__main__ import push, wait_for_origin  # noqa: E402
-from demo.group import Agent, Process, environment_without_proxies, free_port, get_json  # noqa: E402
+from demo.group import Agent, NodeView, environment_without_proxies, get_json  # noqa: E402
+from tests.support.namespaces import why_no_namespaces  # noqa: E402
 
 MIB = 1 << 20
-LIMIT_S = 600.0
+FILES = 4
+LIMIT_UNITS = 20.0  # of one node's time; past this a case has failed
+SPREAD = 0.25  # of one node's time, over which starts are spread
+
+Happening = Callable[[list[Agent]], None]
 
 
 @dataclass(frozen=True)
 class Result:
-    seconds: float  # from the first start until all that live are warm
+    case: str
+    nodes: int
+    seconds: float  # until all that live are warm
     copies: float  # of the model, out of the origin
     peers: float  # of the model, taken from peers, a node
 
 
-@dataclass(frozen=True)
+@dataclass
 class Bench:
+    net: Net
     folder: Path
     source: str
-    origin: str
     size: int
-    rate: int
+    unit_s: float  # what the model takes over one link
+    made: int = 0
+    results: list[Result] = field(default_factory=list)
 
     def sent(self) -> int:
-        sent: int = get_json(f"http://{self.origin}/stats")["bytes_sent"]
+        sent: int = get_json(f"http://{self.net.origin}/stats")["bytes_sent"]
         return sent
 
-    def run(self, name: str, *, nodes: int, exchange: bool = True, trouble: Callable[[list[Agent]], None] | None = None,
-            late: float = 0.0) -> Result:  # fmt: skip
-        """``trouble`` is done once when the first node is half through; the last node starts ``late`` seconds later."""
-        before = self.sent()
-        addresses = [f"127.0.0.1:{free_port()}" for _ in range(nodes)]
-        started = time.monotonic()
-        with ExitStack() as running:
-            agents: list[Agent] = []
+    def case(
+        self,
+        case: str,
+        *,
+        nodes: int,
+        exchange: bool = True,
+        slow: Sequence[int] = (),
+        half: Happening | None = None,
+        delays_s: Sequence[float] = (),
+        late: bool = False,
+        again: bool = False,
+    ) -> None:
+        """One row. ``half`` happens once, when a node is half through; node ``n`` starts after ``delays_s[n]``.
 
-            def start(number: int) -> None:
+        ``late`` measures one more node that joins when all are warm, and ``again`` a new start on the same disks.
+        """
+        self.made += 1
+        addresses = self.net.begin(nodes)
+        for number in slow:
+            self.net.slow_uplink(number)
+        with ExitStack() as running:
+
+            def start(number: int) -> Agent:
                 listen = addresses[number]
-                agent = Agent(
-                    f"{name}-{number}",
-                    folder=self.folder,
+                agent = self.net.agent(
+                    f"{self.made}-{number}",
+                    number,
                     source=self.source,
-                    origin=self.origin,
-                    listen=listen,
                     group=addresses if exchange else [listen],
-                    limit=self.rate,
+                    listen=listen,
                 )
                 running.callback(agent.stop)
-                agents.append(agent)
+                return agent
 
-            for number in range(nodes - 1 if late else nodes):
-                start(number)
-            begun = None
-            while True:
-                views = [agent.view() for agent in agents if not agent.ended]
-                if not views:
-                    raise SystemExit(f"{name}: {agents[0].log.read_text()}")
-                if begun is None and any(view.done for view in views):
-                    begun = time.monotonic()  # starting an interpreter is no part of it
-                if trouble is not None and views[0].done > self.size / 2:
-                    trouble(agents)
-                    trouble = None
-                    continue
-                if late and len(agents) < nodes and time.monotonic() - started > late:
-                    start(nodes - 1)
-                    continue
-                if len(agents) == nodes and all(view.ready for view in views) and trouble is None:
-                    break
-                if time.monotonic() - started > LIMIT_S or any(view.state == "Failed" for view in views):
-                    raise SystemExit(f"{name}: not warm: {views}")
-                time.sleep(0.05)
-            seconds = time.monotonic() - (begun or started)
-            peers = sum(view.peers for view in views) / len(views) / self.size
-        return Result(seconds, (self.sent() - before) / self.size, peers)
+            if late or again:
+                agents = [start(number) for number in range(nodes - 1 if late else nodes)]
+                self._until_warm(agents)
+                if again:
+                    for agent in agents:
+                        agent.stop()
+                before = self.sent()
+                joined = [start(nodes - 1)] if late else [start(number) for number in range(nodes)]
+                self._note(case, nodes, self._until_warm(joined), before)
+                return
+            before = self.sent()
+            if delays_s:
+                agents = []
+                for number in range(nodes):
+                    time.sleep(max(0.0, delays_s[number] - (delays_s[number - 1] if number else 0.0)))
+                    agents.append(start(number))
+                self._note(case, nodes, self._until_warm(agents), before)
+                return
+            # Starting so many interpreters takes seconds, which are no part of it: let all begin at once.
+            self._tell_origin("hold")
+            agents = [start(number) for number in range(nodes)]
+            self._wait(agents, lambda views: all(view.state == "Pulling" for view in views))
+            self._tell_origin("release")
+            self._note(case, nodes, self._until_warm(agents, half=half, began=time.monotonic()), before)
+
+    def _until_warm(
+        self, agents: list[Agent], *, half: Happening | None = None, began: float | None = None
+    ) -> tuple[float, list[NodeView]]:
+        """Seconds since ``began``, or else since the first byte came."""
+        happened = half is None
+
+        def done(views: list[NodeView]) -> bool:
+            nonlocal began, happened
+            if began is None and any(view.done for view in views):
+                began = time.monotonic()
+            if half is not None and not happened and any(view.done > self.size / 2 for view in views):
+                half(agents)
+                happened = True
+                return False
+            return happened and all(view.ready for view in views)
+
+        views = self._wait(agents, done)
+        return time.monotonic() - (began if began is not None else time.monotonic()), views
+
+    def _wait(self, agents: list[Agent], done: Callable[[list[NodeView]], bool]) -> list[NodeView]:
+        deadline = time.monotonic() + LIMIT_UNITS * self.unit_s + 60
+        while True:
+            views = [agent.view() for agent in agents if not agent.ended]
+            if not views:
+                raise SystemExit(agents[0].log.read_text())
+            if done(views):
+                return views
+            if time.monotonic() > deadline or any(view.state == "Failed" for view in views):
+                raise SystemExit(f"not warm: {views}")
+            time.sleep(0.05)
+
+    def _note(self, case: str, nodes: int, ended: tuple[float, list[NodeView]], before: int) -> None:
+        seconds, views = ended
+        peers = sum(view.peers for view in views) / len(views) / self.size
+        result = Result(case, nodes, seconds, (self.sent() - before) / self.size, peers)
+        self.results.append(result)
+        one = next((r.seconds for r in self.results if r.case == "exchange" and r.nodes == 1), self.unit_s)
+        print(f"{case:26} {nodes:5} {seconds:8.1f} {seconds / one:7.2f} {result.copies:7.3f} {peers:11.2f}", flush=True)
+
+    def _tell_origin(self, what: str) -> None:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        opener.open(urllib.request.Request(f"http://{self.net.origin}/{what}", method="POST"), timeout=5).close()
 
 
 def kill_last(agents: list[Agent]) -> None:
     agents[-1].kill()
 
 
+def run(bench: Bench, nodes: Sequence[int]) -> None:
+    for count in nodes:
+        bench.case("exchange", nodes=count)
+    for count in nodes:
+        if count > 1:
+            bench.case("no exchange", nodes=count, exchange=False)
+    most = max(nodes)
+    if most < 3:
+        return
+    bench.case("one killed at half", nodes=most, half=kill_last)
+    bench.case("late joiner", nodes=most, late=True)
+    bench.case("warm restart", nodes=most, again=True)
+    bench.case("spread starts", nodes=most, delays_s=[i * SPREAD * bench.unit_s / (most - 1) for i in range(most)])
+    if bench.net.can_slow_uplinks:
+        bench.case("one uplink at 10 %", nodes=most, slow=[1])
+        bench.case("two uplinks at 10 %", nodes=most, slow=[1, 2])
+
+
 def size(text: str) -> int:
     number = text.lower().removesuffix("b").removesuffix("i")
-    return int(float(number[:-1]) * {"m": 2**20, "g": 2**30}[number[-1]])
+    return int(float(number[:-1]) * {"k": 2**10, "m": 2**20, "g": 2**30}[number[-1]])
+
+
+def make_model(folder: Path, total: int) -> None:
+    draw = random.Random(1)  # the same owners in each run: the exchange's id is made of the model's digest
+    folder.mkdir()
+    for index in range(FILES):
+        with (folder / f"model-{index}.safetensors").open("wb") as file:
+            for _ in range(total // FILES // MIB):
+                file.write(draw.randbytes(MIB))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--total", type=size, default=size("256MiB"))
-    parser.add_argument("--rate", type=size, default=size("64MiB"), help="bytes a second of the origin, and of a node")
+    parser.add_argument("--rate", type=size, default=size("16MiB"), help="the unit: bytes a second of each link")
     parser.add_argument("--nodes", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--mode", choices=["auto", "namespaces", "loopback"], default="auto")
     parser.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="on a real disk, not tmpfs")
+    parser.add_argument("--json", type=Path, help="also write the results here, for the plot")
     arguments = parser.parse_args()
-    environment_without_proxies()
-    with tempfile.TemporaryDirectory(prefix="warmset-group-", dir=arguments.folder) as name, ExitStack() as running:
+    missing = why_no_namespaces()
+    if arguments.mode == "namespaces" and missing:
+        raise SystemExit(missing)
+    shaped = arguments.mode != "loopback" and not missing
+    with tempfile.TemporaryDirectory(prefix="warmset-group-", dir=arguments.folder) as name, ExitStack() as stack:
         folder = Path(name)
-        (folder / "model").mkdir()
-        for index in range(4):
-            with (folder / "model" / f"model-{index}.safetensors").open("wb") as file:
-                for _ in range(arguments.total // 4 // MIB):
-                    file.write(os.urandom(MIB))
-        address = f"127.0.0.1:{free_port()}"
-        origin = Process(
-            ["demo.origin", str(folder / "origin"), address.rpartition(":")[2], str(arguments.rate)],
-            log=folder / "origin.log",
+        make_model(folder / "model", arguments.total)
+        net: Net
+        if shaped:
+            net = Shaped(stack, folder, rate=arguments.rate, nodes=max(arguments.nodes))
+        else:
+            net = Loopback(stack, folder, rate=arguments.rate)
+        environment_without_proxies()
+        os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*"
+        wait_for_origin(net.origin_process, net.origin)
+        source = f"oci://{net.origin}/bench/model"
+        push(folder / "model", f"{source}:v1")
+        revision = get_json(f"http://{net.origin}/stats")["manifest"]
+        bench = Bench(net, folder, f"{source}@{revision}", arguments.total, arguments.total / arguments.rate)
+        print(
+            f"{net.name}: {arguments.total // MIB} MiB, a unit is {arguments.rate // MIB} MiB/s; {os.cpu_count()} CPUs"
         )
-        running.callback(origin.stop)
-        wait_for_origin(origin, address)
-        source = f"oci://{address}/bench/model:v1"
-        push(folder / "model", source)
-        bench = Bench(folder, source, address, arguments.total, arguments.rate)
-        print(f"{arguments.total // MIB} MiB at {arguments.rate // MIB} MiB/s; {os.cpu_count()} CPUs")
-        print(f"{'':34} {'seconds':>8} {'copies':>7} {'from peers':>11}")
-
-        def show(text: str, result: Result) -> None:
-            print(f"{text:34} {result.seconds:8.1f} {result.copies:7.2f} {result.peers:11.2f}", flush=True)
-
-        for nodes in arguments.nodes:
-            show(f"{nodes} nodes", bench.run(f"n{nodes}", nodes=nodes))
-        most = max(arguments.nodes)
-        if most > 2:
-            show(f"{most} nodes, no exchange", bench.run("alone", nodes=most, exchange=False))
-            show(f"{most} nodes, one killed at half", bench.run("killed", nodes=most, trouble=kill_last))
-            late = arguments.total / arguments.rate * 3
-            show(f"{most} nodes, one joins when warm", bench.run("late", nodes=most, late=late))
+        print(f"{'':26} {'nodes':>5} {'seconds':>8} {'x one':>7} {'copies':>7} {'from peers':>11}")
+        run(bench, arguments.nodes)
+        if arguments.json:
+            said = {
+                "mode": net.name,
+                "total_bytes": arguments.total,
+                "unit_bytes_per_second": arguments.rate,
+                "cpus": os.cpu_count(),
+                "results": [asdict(result) for result in bench.results],
+            }
+            arguments.json.write_text(json.dumps(said, indent=1) + "\n")
 
 
 if __name__ == "__main__":

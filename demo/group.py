@@ -40,16 +40,21 @@ class NodeView:
 class Process:
     """A child in the demo's folder, its output in a log file; ended by its own id."""
 
-    def __init__(self, arguments: Sequence[str], *, log: Path) -> None:
+    def __init__(self, arguments: Sequence[str], *, log: Path, within: Sequence[str] = ()) -> None:
+        """``within`` is a command that runs another in its place, such as one that enters a namespace."""
         with log.open("ab") as output:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", *arguments],
+                [*within, sys.executable, "-m", *arguments],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # an interrupt reaches the demo alone, which ends them in order
             )
         self.log = log
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
 
     @property
     def ended(self) -> bool:
@@ -70,6 +75,8 @@ class Process:
 
 
 class Agent(Process):
+    """``listen`` is where it serves the others, ``status`` where it says how far it is; each host:port."""
+
     def __init__(
         self,
         name: str,
@@ -79,11 +86,14 @@ class Agent(Process):
         origin: str,
         listen: str,
         group: Sequence[str],
+        status: str = "",
         limit: int | None = None,
+        runner: Sequence[str] = ("cli.main", "agent"),
+        within: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.root = folder / name / "cache"
-        self._port = free_port()
+        self._status = status or f"127.0.0.1:{free_port()}"
         config = folder / name / "agent.yaml"
         config.parent.mkdir(parents=True, exist_ok=True)
         config.write_text(
@@ -91,7 +101,7 @@ class Agent(Process):
                 {
                     "root": str(self.root),
                     "node": name,
-                    "listen": f"127.0.0.1:{self._port}",
+                    "listen": self._status,
                     "models": [{"name": MODEL, "source": source}],
                     "plain_http": [origin],
                     "limits": {"download_bytes_per_second": limit},
@@ -99,13 +109,13 @@ class Agent(Process):
                 }
             )
         )
-        super().__init__(["cli.main", "agent", "--config", str(config)], log=folder / f"{name}.log")
+        super().__init__([*runner, "--config", str(config)], log=folder / f"{name}.log", within=within)
 
     def view(self) -> NodeView:
         if self.ended:
             return NodeView(self.name, "Ended", reason=f"see {self.log}")
         try:
-            said = get_json(f"http://127.0.0.1:{self._port}/v1/status")
+            said = get_json(f"http://{self._status}/v1/status")
         except OSError:
             return NodeView(self.name, "Starting")
         model = next(iter(said.get("models", [])), None)

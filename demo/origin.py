@@ -1,7 +1,8 @@
 """An OCI registry of limited speed for the demo: a push and pull API over one folder, with no authentication.
 
-Runs as a process of its own: python -m demo.origin FOLDER PORT BYTES_PER_SECOND
-The limit holds over all connections together, as a registry's uplink does. GET /stats tells what left it.
+Runs as a process of its own: python -m demo.origin FOLDER PORT BYTES_PER_SECOND [HOST]
+The limit holds over all connections together, as a registry's uplink does; 0 is no limit. GET /stats tells what left
+it. POST /hold lets everybody wait for manifests until POST /release, so that a benchmark can begin when all are there.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ class Uplink:
         self._free_at = 0.0
 
     async def take(self, size: int) -> None:
+        if not self._rate:
+            return
         now = asyncio.get_running_loop().time()
         start = max(now, self._free_at)
         self._free_at = start + size / self._rate
@@ -40,6 +43,9 @@ class Origin:
         self._uplink = uplink
         self._manifests: dict[str, tuple[str, bytes]] = {}  # tag or digest -> media type, body
         self._sent = 0
+        self._newest = ""  # digest of the last manifest that was pushed
+        self._open = asyncio.Event()
+        self._open.set()
 
     def app(self) -> web.Application:
         app = web.Application(client_max_size=16 << 20)
@@ -48,6 +54,8 @@ class Origin:
             [
                 web.get("/v2/", self.version),
                 web.get("/stats", self.stats),
+                web.post("/hold", self.hold),
+                web.post("/release", self.release),
                 web.post(name + "/blobs/uploads/", self.start_upload),
                 web.patch(r"/uploads/{id:[0-9a-f]+}", self.upload),
                 web.put(r"/uploads/{id:[0-9a-f]+}", self.finish_upload),
@@ -62,7 +70,15 @@ class Origin:
         return web.json_response({})
 
     async def stats(self, _: web.Request) -> web.Response:
-        return web.json_response({"bytes_sent": self._sent})
+        return web.json_response({"bytes_sent": self._sent, "manifest": self._newest})
+
+    async def hold(self, _: web.Request) -> web.Response:
+        self._open.clear()
+        return web.Response(status=204)
+
+    async def release(self, _: web.Request) -> web.Response:
+        self._open.set()
+        return web.Response(status=204)
 
     async def start_upload(self, _: web.Request) -> web.Response:
         return web.Response(status=202, headers={"Location": f"/uploads/{uuid.uuid4().hex}"})
@@ -116,9 +132,11 @@ class Origin:
         digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
         entry = (request.headers["Content-Type"], body)
         self._manifests[digest] = self._manifests[request.match_info["reference"]] = entry
+        self._newest = digest
         return web.Response(status=201, headers={"Docker-Content-Digest": digest})
 
     async def manifest(self, request: web.Request) -> web.Response:
+        await self._open.wait()
         entry = self._manifests.get(request.match_info["reference"])
         if entry is None:
             return web.json_response({"errors": [{"code": "MANIFEST_UNKNOWN"}]}, status=404)
@@ -137,8 +155,9 @@ def _range(header: str, size: int) -> tuple[int, int]:
 
 def main() -> None:
     folder, port, rate = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    host = sys.argv[4] if len(sys.argv) > 4 else "127.0.0.1"
     folder.mkdir(parents=True, exist_ok=True)
-    web.run_app(Origin(folder, Uplink(rate)).app(), host="127.0.0.1", port=port, print=None, access_log=None)
+    web.run_app(Origin(folder, Uplink(rate)).app(), host=host, port=port, print=None, access_log=None)
 
 
 if __name__ == "__main__":
