@@ -106,8 +106,9 @@ class Bench:
                     for agent in agents:
                         agent.stop()
                 before = self.sent()
+                began = time.monotonic() if again else None  # where nothing is fetched, the start is all there is
                 joined = [start(nodes - 1)] if late else [start(number) for number in range(nodes)]
-                self._note(case, nodes, self._until_warm(joined), before)
+                self._note(case, nodes, self._until_warm(joined, began=began), before)
                 return
             before = self.sent()
             if delays_s:
@@ -232,9 +233,7 @@ def main() -> None:
         push(folder / "model", f"{source}:v1")
         revision = get_json(f"http://{net.origin}/stats")["manifest"]
         bench = Bench(net, folder, f"{source}@{revision}", arguments.total, arguments.total / arguments.rate)
-        print(
-            f"{net.name}: {arguments.total // MIB} MiB, a unit is {arguments.rate // MIB} MiB/s; {os.cpu_count()} CPUs"
-        )
+        print(f"{net.name}: {arguments.total // MIB} MiB, unit {arguments.rate // MIB} MiB/s; {os.cpu_count()} CPUs")
         print(f"{'':26} {'nodes':>5} {'seconds':>8} {'x one':>7} {'copies':>7} {'from peers':>11}")
         run(bench, arguments.nodes)
         if arguments.json:

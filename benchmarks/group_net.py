@@ -1,4 +1,4 @@
-"""Where a benchmark's group lives: on loopback, with limits in the programs, or in namespaces with limits on the links."""
+"""Where a benchmark's group lives: on loopback with limits in the programs, or in namespaces with limited links."""
 
 from __future__ import annotations
 
