@@ -36,7 +36,8 @@ import yaml
 from api.errors import InvalidRequest
 from api.reference import parse_reference
 from cache.exchange.cohorts import MAX_MEMBERS
-from cache.sources.mirrors import Mirror, Mirrors
+from cache.sources.mirror import Mirror
+from cache.sources.mirrors import Mirrors
 from cache.store.capacity import SHARED, Watermarks
 
 DEFAULT_NAMESPACE = "default"  # of a stand-alone model whose name has none

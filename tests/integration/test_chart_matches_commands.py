@@ -94,9 +94,42 @@ def test_the_nodes_read_their_mirrors(tmp_path: Path) -> None:
     ]
 
 
+def test_the_nodes_read_how_their_caches_are_kept(tmp_path: Path) -> None:
+    config = agent_config(
+        render(
+            "cache.scrubBytesPerSecond=1000000000000", "cache.watermarks.high=0.95", "cache.watermarks.inodesLow=0.5"
+        ),
+        tmp_path,
+    )
+    assert config.scrub_bytes_per_second == 10**12
+    assert (config.watermarks.high, config.watermarks.low) == (0.95, 0.75)
+    assert (config.watermarks.inodes_high, config.watermarks.inodes_low) == (0.9, 0.5)
+    assert agent_config(render("cache.scrubBytesPerSecond=0"), tmp_path).scrub_bytes_per_second == 0
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "cache.watermarks.high=1.5",
+        "cache.watermarks.low=0",
+        "cache.watermarks.low=0.9",
+        "cache.watermarks.inodesHigh=0.1",
+        "cache.scrubBytesPerSecond=-1",
+        "cache.watermarks.higher=0.5",
+    ],
+)
+def test_watermarks_that_make_no_sense_are_refused(setting: str) -> None:
+    with pytest.raises(AssertionError, match="cache|watermarks"):
+        render(setting)
+
+
 def test_values_repeat_the_commands_own_defaults(manifests: list[Manifest], tmp_path: Path) -> None:
     """Two places that say the same thing must not drift apart."""
-    assert agent_config(manifests, tmp_path).limits == daemonset.config.Limits()
+    agent = agent_config(manifests, tmp_path)
+    usual = daemonset.config.AgentConfig(root=agent.root)
+    assert agent.limits == usual.limits
+    assert agent.watermarks == usual.watermarks
+    assert agent.scrub_bytes_per_second == usual.scrub_bytes_per_second
     own = controller.config.Config(namespace="warmset-system")
     assert controller_config(manifests, tmp_path) == own
 
