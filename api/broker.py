@@ -1,7 +1,8 @@
-"""The broker's API: how an agent learns where a model comes from, and with which credential.
+"""The broker's API: how an agent learns where a model comes from, with which credential, and who shares the pull.
 
-    POST /v1/grants   Authorization: Bearer <bound service-account token, audience keys.BROKER_AUDIENCE>
-                      GrantRequest -> 200 Grant | 401 | 403 NodeError
+    POST /v1/grants    Authorization: Bearer <bound service-account token, audience keys.BROKER_AUDIENCE>
+                       GrantRequest -> 200 Grant | 401 | 403 NodeError
+    POST /v1/cohorts   CohortRequest -> 200 Cohort | 401 | 403 | 404 NodeError: this node pulls alone
 
 HTTPS only. The node's name is taken from the token, never from the request; a grant is given only for a model
 and revision that the node's NodeCache names.
@@ -9,9 +10,9 @@ and revision that the node's NodeCache names.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import field
+from msgspec import Meta, field
 
 from api.resources import Wire
 
@@ -48,3 +49,32 @@ class Grant(Wire):
     credential: RegistryCredential | None = None
     current: bool = True  # this is the revision that the Model has now
     plain_http: bool = False  # the controller's configuration lists the host as one without TLS
+
+
+class CohortRequest(Wire):
+    model: str  # as in a GrantRequest
+    revision: str
+    key: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]  # hash of the agent's own public key
+
+
+class Peer(Wire):
+    """The node that has a seat, where its agent serves peers, and the hash of that agent's key."""
+
+    seat: int
+    node: str
+    address: str
+    key: str
+
+
+class Cohort(Wire):
+    """``seat`` as in the NodeCache. ``peers`` are the members that can be reached, this node left out.
+
+    ``capability`` lets this agent, by the key it named, read this one revision from peers (cache/exchange/authority).
+    """
+
+    seat: str
+    capability: str
+    peers: list[Peer] = field(default_factory=list)
+
+    def __repr__(self) -> str:  # never in a log
+        return f"Cohort({self.seat}, {len(self.peers)} peers)"

@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
+from api import cohort
+
 GROUP = "warmset.dev"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
@@ -291,7 +293,13 @@ class NodeModel(Wire):
         Literal["Present", "Absent"],
         Meta(description="Absent is the only thing that removes; a missing entry removes nothing."),
     ] = "Present"
-    cohort: Annotated[str, Meta(max_length=64, description="Nodes with the same cohort share one pull.")] = ""
+    cohort: Annotated[
+        str,
+        Meta(
+            pattern=cohort.PATTERN,
+            description="Nodes of the same cohort share one pull: <cohort>/<number of the seat, or ->/<seats>.",
+        ),
+    ] = ""
     priority: Priority = 0
     pinned: bool = False
     groups: Annotated[
@@ -329,6 +337,10 @@ class AgentInfo(Wire):
     """The agent that wrote this."""
 
     address: Annotated[str, Meta(description="host:port at which the agent serves peers.")] = ""
+    key: Annotated[
+        str,
+        Meta(pattern=r"^([0-9a-f]{64})?$", description="Hash of the key it proves itself with; empty: it serves none."),
+    ] = ""
     version: str = ""
 
 

@@ -104,6 +104,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Node labels, widest first: a group is kept within the narrowest that holds it, as far as that goes."""
     quotas: dict[str, Quota] = field(default_factory=dict)
     """By namespace; ``*`` for those not named."""
+    exchange: bool = True
+    """Whether nodes share their pulls; without it each takes its own copy."""
     sources: Sources = field(default_factory=Sources)
 
     @property

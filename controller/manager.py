@@ -12,6 +12,7 @@ import structlog
 from api.errors import ClusterUnavailable
 from controller.book import GroupBook
 from controller.broker import Broker
+from controller.cohorts import Cohorts
 from controller.config import Config, split_address
 from controller.election import Election
 from controller.events import Events
@@ -59,7 +60,7 @@ async def run(client: Client, config: Config, *, identity: str, stop: asyncio.Ev
     trust = Trust(client, config)
     await trust.refresh()
     agents = f"system:serviceaccount:{config.namespace}:{config.agent_service_account}"
-    broker = Broker(client, world, sources=config.sources, agents=agents)
+    broker = Broker(client, world, sources=config.sources, agents=agents, signers=lambda: trust.signers)
     context = Context(
         client=client,
         config=config,
@@ -72,6 +73,7 @@ async def run(client: Client, config: Config, *, identity: str, stop: asyncio.Ev
         queues=Queues(),
         reports={},
         freed={},
+        cohorts=Cohorts(),
         paces={},
         refused={},
     )

@@ -7,13 +7,14 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import msgspec
 import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from api.broker import GrantRequest
+from api.broker import CohortRequest, GrantRequest
 from api.errors import Forbidden, InvalidRequest, NotFound, Unauthorized, WarmsetError
 from api.node import NodeError
 from controller.broker import Broker
@@ -26,6 +27,8 @@ MOST_BYTES = 8 << 20  # a pod is at most 1.5 MiB in etcd; a review holds it once
 MUTATE, INHERIT = "/mutate", "/inherit"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -63,6 +66,14 @@ async def serve_https(
             return _failed(error)
 
     async def grant(request: web.Request) -> web.Response:
+        return await for_node(request, GrantRequest, broker.grant)
+
+    async def cohort(request: web.Request) -> web.Response:
+        return await for_node(request, CohortRequest, broker.cohort)
+
+    async def for_node(
+        request: web.Request, kind: type[T], answer: Callable[[str, T], Awaitable[object]]
+    ) -> web.Response:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         try:
             if scheme != "Bearer" or not token:
@@ -73,15 +84,16 @@ async def serve_https(
         except (WarmsetError, ApiError) as error:
             return _failed(error)
         try:
-            wanted = msgspec.json.decode(await request.read(), type=GrantRequest)
-            return _json(await broker.grant(node, wanted))
+            wanted = msgspec.json.decode(await request.read(), type=kind)
+            return _json(await answer(node, wanted))
         except msgspec.DecodeError:
-            return _json(NodeError(reason="InvalidRequest", message="not a GrantRequest"), status=400)
+            return _json(NodeError(reason="InvalidRequest", message=f"not a {kind.__name__}"), status=400)
         except (WarmsetError, ApiError) as error:
             return _failed(error)
 
     app = web.Application(client_max_size=MOST_BYTES, middlewares=[admit])
     app.add_routes([web.post(MUTATE, mutate), web.post(INHERIT, inherit), web.post("/v1/grants", grant)])
+    app.router.add_post("/v1/cohorts", cohort)
     async with _listen(app, address, tls=tls) as bound:
         yield bound
 

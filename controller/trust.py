@@ -11,14 +11,18 @@ from typing import Any
 
 import structlog
 
+from cache.exchange.authority.capability import write_keys
+from controller import signers
 from controller.certificates import Bundle, renewed
 from controller.config import Config
+from controller.signers import Signers
 from kube.client import ApiError, Client
 from kube.resources import CONFIG_MAP, MUTATING_WEBHOOK, SECRET, Resource
 
 SECRET_NAME = "warmset-tls"  # noqa: S105 (a name)
 CA_NAME = "warmset-ca"
 CA_KEY = "ca.crt"
+SIGNERS_KEY = "exchange.keys"  # private in the Secret, public in the ConfigMap
 
 _FIELDS = {
     "authority": "authority.crt",
@@ -32,7 +36,10 @@ log = structlog.get_logger()
 
 
 class Trust:
-    """``tls`` is the context to serve with; ``refresh`` loads a renewed certificate into it for new connections."""
+    """``tls`` is the context to serve with; ``refresh`` loads a renewed certificate into it for new connections.
+
+    ``signers`` sign capabilities, as of the last ``refresh``.
+    """
 
     def __init__(self, client: Client, config: Config) -> None:
         self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -43,17 +50,20 @@ class Trust:
         self._client = client
         self._config = config
         self._loaded = b""
+        self.signers = signers.renewed(None, now=datetime.now(UTC))
 
     async def refresh(self) -> Bundle:
         """Read the Secret, renew where it is time, and serve with it. Where replicas race, its version decides."""
         while True:
             secret = await _get(self._client, SECRET, SECRET_NAME, self._config.namespace)
             before = _bundle(secret)
-            after = renewed(before, hosts=self._hosts(), now=datetime.now(UTC))
+            known, now = _signers(secret), datetime.now(UTC)
+            after = renewed(before, hosts=self._hosts(), now=now)
+            self.signers = signers.renewed(known, now=now)
             try:
-                if after is not before:
+                if after is not before or self.signers is not known:
                     await self._write(secret, after)
-                    log.info("certificate.renewed", certificate=repr(after))
+                    log.info("certificate.renewed", certificate=repr(after), signers=sorted(self.signers.public))
                 break
             except ApiError as error:
                 if error.status != 409:
@@ -91,7 +101,9 @@ class Trust:
         return (f"{service}.svc", f"{service}.svc.cluster.local", *self._config.certificate_hosts)
 
     async def _write(self, secret: dict[str, Any] | None, bundle: Bundle) -> None:
-        data = {name: base64.b64encode(getattr(bundle, attribute)).decode() for attribute, name in _FIELDS.items()}
+        content = {name: getattr(bundle, attribute) for attribute, name in _FIELDS.items()}
+        content[SIGNERS_KEY] = bytes(self.signers)
+        data = {name: base64.b64encode(text).decode() for name, text in content.items()}
         if secret is not None:
             await self._client.replace(SECRET, {**secret, "data": data})
             return
@@ -101,7 +113,7 @@ class Trust:
     async def _publish_config_map(self, bundle: Bundle) -> None:
         namespace = self._config.namespace
         found = await _get(self._client, CONFIG_MAP, CA_NAME, namespace)
-        data = {CA_KEY: bundle.trusted.decode()}
+        data = {CA_KEY: bundle.trusted.decode(), SIGNERS_KEY: write_keys(self.signers.public)}
         if found is None:
             body = {"metadata": {"name": CA_NAME, "namespace": namespace}, "data": data}
             await self._client.create(CONFIG_MAP, body, namespace=namespace)
@@ -124,6 +136,11 @@ def _bundle(secret: dict[str, Any] | None) -> Bundle | None:
     if not all(name in data for name in _FIELDS.values()):
         return None
     return Bundle(**{attribute: base64.b64decode(data[name]) for attribute, name in _FIELDS.items()})
+
+
+def _signers(secret: dict[str, Any] | None) -> Signers | None:
+    data = (secret or {}).get("data") or {}
+    return Signers.parse(base64.b64decode(data.get(SIGNERS_KEY, "")))
 
 
 def _load(tls: ssl.SSLContext, bundle: Bundle) -> None:

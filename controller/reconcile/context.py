@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from controller.book import GroupBook
+from controller.cohorts import Cohorts
 from controller.config import Config
 from controller.decide import Decision
 from controller.eta import Paces
@@ -58,6 +59,7 @@ class Context:
     queues: Queues
     reports: dict[str, Decision]  # the last decision about each group, for the WarmSets' status
     freed: dict[str, datetime]  # when a stranded pod of a group was last deleted
+    cohorts: Cohorts
     paces: dict[tuple[str, str], Paces]  # of each WarmSet's nodes
     refused: dict[str, frozenset[Wanted]]  # what quotas keep off each node
 

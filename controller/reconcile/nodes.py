@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import msgspec
 
 from api.resources import NodeCache, WarmSet
 from controller import nodecaches, wants
 from controller.book import Enrolment, GroupBook
+from controller.cohorts import Content
 from controller.cooling import cooled_models
 from controller.desires import Desire, merge
 from controller.facts import living
@@ -40,11 +42,33 @@ async def reconcile(context: Context, work: Work) -> float | None:
         reported=cache.status.models if cache else (),
         cooled=cooled_models(context.world.warm_sets.values()),
     )
+    again_s = None
+    if context.config.exchange:
+        spec, again_s = context.cohorts.seated(
+            spec,
+            node=view.name,
+            caches=context.world.caches,
+            wanting=partial(_wanting, context),
+            domain_of=partial(_domain_of, context),
+        )
     written = await nodecaches.write(context.client, node=view, cache=cache, spec=spec)
     if written is not None:
         # Ahead of the watch, so that the next decision does not start from what we have just replaced.
         context.world.caches[work.name] = msgspec.convert(written, type=NodeCache)
-    return None
+    return again_s
+
+
+def _wanting(context: Context, content: Content) -> Iterator[str]:
+    for name, view in context.world.nodes.items():
+        wished = (desire.wanted for desire in desires(context.world, context.book, view))
+        if any((wanted.hash, wanted.revision) == content for wanted in wished):
+            yield name
+
+
+def _domain_of(context: Context, name: str) -> str:
+    """The narrowest domain that the node is in."""
+    view = context.world.nodes.get(name)
+    return "/".join(view.labels.get(level, "") for level in context.offers.levels) if view else ""
 
 
 def _note(context: Context, view: NodeView, refused: Iterable[Desire]) -> None:

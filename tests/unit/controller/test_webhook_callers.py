@@ -62,7 +62,7 @@ async def served(request: pytest.FixtureRequest, client_certificate: tuple[Path,
     client, world = cast("Client", NoSecrets()), World()
     trust = Trust(client, config)
     bundle = await trust.refresh()
-    broker = Broker(client, world, sources=Sources(), agents="agents")
+    broker = Broker(client, world, sources=Sources(), agents="agents", signers=lambda: trust.signers)
     async with serve_https(
         ("127.0.0.1", 0),
         tls=trust.tls,

@@ -1,0 +1,127 @@
+"""Which nodes share one pull: every node that is to hold a model's revision gets a seat in a cohort.
+
+Nodes of one domain that want it at the same time make a cohort of their own, with a seat each; a node that comes later
+joins one that is there already, where it owns nothing and reads from whoever has it. Seats live in NodeCaches alone, so
+a restart keeps them; a node keeps its seat as long as its NodeCache names the revision.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+
+from api.cohort import MAX_SEATS, Seat
+from api.resources import NodeCache, NodeCacheSpec, NodeModel
+
+# Pods of one rollout come within a moment of each other. Who is seated alone pulls alone, for a copy of its own.
+GATHER_S = 0.5
+
+Content = tuple[str, str]  # hash of the model, revision
+
+
+def seats(
+    content: Content, *, wanting: Mapping[str, str], taken: Mapping[str, Seat], domain_of: Callable[[str], str]
+) -> dict[str, Seat]:
+    """Seats for the ``wanting`` nodes, given with their domain; ``taken`` are those of other nodes for this content.
+
+    A domain with more newcomers than there are nodes to read from shares the work anew: each holder would have to send
+    several copies. Pure.
+    """
+    cohorts: dict[str, dict[str, list[Seat]]] = {}
+    for node, seat in taken.items():
+        cohorts.setdefault(domain_of(node), {}).setdefault(seat.cohort, []).append(seat)
+    newcomers: dict[str, list[str]] = {}
+    for node in sorted(wanting):
+        newcomers.setdefault(wanting[node], []).append(node)
+    found: dict[str, Seat] = {}
+    for domain, nodes in newcomers.items():
+        largest = max(cohorts.get(domain, {}).values(), key=lambda held: (len(held), held[0].cohort), default=[])
+        if len(nodes) <= len(largest):
+            found |= {node: Seat(largest[0].cohort, None, largest[0].seats) for node in nodes}
+            continue
+        count = -(-len(nodes) // MAX_SEATS)  # nearly equal sizes, since time goes with the largest
+        for members in (nodes[i::count] for i in range(count)):
+            name = hashlib.sha256("\n".join((*content, domain, *members)).encode()).hexdigest()[:16]
+            found |= {node: Seat(name, number, len(members)) for number, node in enumerate(members)}
+    return found
+
+
+class Cohorts:
+    """Seats given out by this leader that NodeCaches may not name yet. Owned by the event loop."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._given: dict[tuple[str, Content], Seat] = {}  # by node and content
+        self._first_wanted: dict[Content, float] = {}  # while its cohorts are still gathering
+
+    def seated(
+        self,
+        spec: NodeCacheSpec,
+        *,
+        node: str,
+        caches: Mapping[str, NodeCache],
+        wanting: Callable[[Content], Iterable[str]],
+        domain_of: Callable[[str], str],
+    ) -> tuple[NodeCacheSpec, float | None]:
+        """``spec`` with the node's seats in it, and seconds after which to look again for what it had to leave out.
+
+        ``wanting`` gives all nodes that should hold a content, whether they do or not.
+        """
+        cache = caches.get(node)
+        ready = {(m.model, m.revision) for m in cache.status.models if m.state == "Ready"} if cache else set()
+        before = {_content(m): m.cohort for m in cache.spec.models if m.desired == "Present"} if cache else {}
+        models: list[NodeModel] = []
+        again_s = None
+        for model in spec.models:
+            content = _content(model)
+            if model.desired == "Present":
+                seat = Seat.parse(before.get(content, "")) or self._given.get((node, content))
+                if seat is None and content not in ready:
+                    if (wait_s := self._gathers_for(content)) > 0:
+                        again_s = wait_s
+                        continue
+                    self._form(content, caches=caches, nodes={*wanting(content), node}, domain_of=domain_of)
+                    seat = self._given.get((node, content))
+                model = msgspec.structs.replace(model, cohort=str(seat) if seat else "")
+            models.append(model)
+        present = {_content(model) for model in models if model.desired == "Present"}
+        self._given = {k: v for k, v in self._given.items() if k[0] != node or k[1] in present - before.keys()}
+        return msgspec.structs.replace(spec, models=models), again_s
+
+    def _gathers_for(self, content: Content) -> float:
+        """Seconds to wait for others that want it at the same time."""
+        now = self._clock()
+        left_s = self._first_wanted.setdefault(content, now) + GATHER_S - now
+        self._first_wanted = {c: at for c, at in self._first_wanted.items() if now - at < 2 * GATHER_S}
+        return left_s
+
+    def _form(
+        self,
+        content: Content,
+        *,
+        caches: Mapping[str, NodeCache],
+        nodes: Iterable[str],
+        domain_of: Callable[[str], str],
+    ) -> None:
+        taken = {name: seat for name, cache in caches.items() if (seat := seat_of(cache, content)) is not None}
+        taken |= {name: seat for (name, of), seat in self._given.items() if of == content}
+        holding = {name for name in nodes if name in caches and _is_ready(caches[name], content)}
+        wanting = {name: domain_of(name) for name in nodes if name not in taken and name not in holding}
+        for name, seat in seats(content, wanting=wanting, taken=taken, domain_of=domain_of).items():
+            self._given[name, content] = seat
+
+
+def seat_of(cache: NodeCache, content: Content) -> Seat | None:
+    named = (m for m in cache.spec.models if _content(m) == content and m.desired == "Present")
+    return next((seat for m in named if (seat := Seat.parse(m.cohort)) is not None), None)
+
+
+def _content(model: NodeModel) -> Content:
+    return model.model, model.revision
+
+
+def _is_ready(cache: NodeCache, content: Content) -> bool:
+    return any((m.model, m.revision) == content and m.state == "Ready" for m in cache.status.models)
