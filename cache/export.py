@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
-import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from api.errors import DiskError, InsufficientCache, InvalidRequest
 from api.tree import Tree
-from cache.store.store import Store
+from cache.store.layout import Layout
+
+if TYPE_CHECKING:
+    from cache.store.store import Store
 
 
 def export_tree(store: Store, tree: Tree, folder: Path) -> bool:
@@ -18,7 +20,9 @@ def export_tree(store: Store, tree: Tree, folder: Path) -> bool:
 
     Raises InvalidRequest for a folder that holds something else, InsufficientCache or DiskError for what the disk says.
     """
-    if _is_linked(store, tree, folder):
+    import tempfile  # whoever finds the tree linked does without
+
+    if is_linked(store.layout, tree, folder):
         return False
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         raise InvalidRequest(f"{folder} is not an empty folder", hint="name a new one, or remove it first")
@@ -46,26 +50,28 @@ def _place(blob: Path, target: Path) -> None:
         # Another filesystem, too many links to one file, or a filesystem or policy without hard links.
         if error.errno not in (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.ENOTSUP):
             raise
+        import shutil
+
         shutil.copyfile(blob, target)
         target.chmod(0o444)
 
 
-def _is_linked(store: Store, tree: Tree, folder: Path) -> bool:
+def is_linked(layout: Layout, tree: Tree, folder: Path) -> bool:
     """Whether every file of ``folder`` is the store's own, under the right name, and none is missing."""
     wanted = {file.path: file.digest for file in tree.files}
     seen = 0
     for parent, _, names in os.walk(folder):
+        below = os.path.relpath(parent, folder)
         for name in names:
-            file = Path(parent, name)
-            digest = wanted.get(file.relative_to(folder).as_posix())
-            if digest is None or not _same(file, store.blob_path(digest)):
+            digest = wanted.get(name if below == "." else f"{below}/{name}")
+            if digest is None or not _same(f"{parent}/{name}", layout.blob_name(digest)):
                 return False
             seen += 1
     return seen == len(wanted)
 
 
-def _same(one: Path, other: Path) -> bool:
+def _same(one: str, other: str) -> bool:
     try:
-        return os.path.samestat(one.lstat(), other.lstat())
+        return os.path.samestat(os.lstat(one), os.lstat(other))
     except FileNotFoundError:
         return False

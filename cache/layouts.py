@@ -16,16 +16,13 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from api.digest import Digest
 from api.errors import InvalidRequest
 from api.reference import Reference, UrlReference
 from api.tree import Tree, TreeFile
+from cache.origin import Layout
 from cache.sources.artifact import EMPTY, Unhashed
-
-Layout = Literal["plain", "hf"]
-LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
 _TREE_FORMAT = 1  # huggingface_hub._tree_cache.TREE_CACHE_FORMAT_VERSION
 

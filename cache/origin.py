@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 from api.reference import OciReference, Reference, parse_reference
-from cache.layouts import LAYOUTS, Layout
-from cache.sources.artifact import Filter
+from cache.sources.filter import Filter
+
+Layout = Literal["plain", "hf"]
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
 
 @dataclass(frozen=True, slots=True)

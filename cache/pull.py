@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from api.reference import Reference
 from api.tree import Tree
-from cache.layouts import Layout, arrange, check_layout
-from cache.origin import Origin
+from cache.layouts import arrange, check_layout
+from cache.origin import Layout, Origin
+from cache.pulled import Pulled
 from cache.sources.artifact import Filter
 from cache.sources.options import SourceOptions
 from cache.sources.resolve import resolve_wanted
@@ -28,17 +28,7 @@ from cache.transfer.progress import Progress
 if TYPE_CHECKING:
     from cache.exchange.group import Exchanges
 
-
-@dataclass(frozen=True, slots=True)
-class Pulled:
-    """``bytes_origin`` came over the network in this call; ``bytes_reused`` of the tree were in the store before."""
-
-    revision: str
-    tree: Tree
-    path: Path
-    bytes_origin: int
-    bytes_reused: int
-    source: str  # the text of its Origin: what a pull record keeps
+__all__ = ["Pulled", "pull"]
 
 
 def pull(

@@ -19,7 +19,8 @@ from api.reference import Reference
 from cli.local import plain_hosts
 
 if TYPE_CHECKING:
-    from cache.sources.mirrors import Mirror, Mirrors
+    from cache.sources.mirror import Mirror
+    from cache.sources.mirrors import Mirrors
     from cache.sources.options import SourceOptions
 
 
@@ -54,7 +55,7 @@ def _read(path: Path) -> tuple[Mirror, ...]:
     import msgspec  # with yaml, dear to import where there is no such file
     import yaml
 
-    from cache.sources.mirrors import Mirror
+    from cache.sources.mirror import Mirror
 
     try:
         content = msgspec.convert(yaml.safe_load(path.read_text()) or {}, type=dict[str, Any])

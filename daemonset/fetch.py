@@ -13,7 +13,8 @@ from api.reference import OciReference, parse_reference
 from cache.exchange.group import Exchanges
 from cache.pull import Pulled, pull
 from cache.sources import Credential, SourceOptions
-from cache.sources.mirrors import Mirror, Mirrors
+from cache.sources.mirror import Mirror
+from cache.sources.mirrors import Mirrors
 from cache.sources.options import REACH
 from cache.store import Store
 from cache.transfer.progress import Progress

@@ -27,8 +27,9 @@ import structlog
 from api.broker import Grant
 from api.errors import Forbidden, InvalidRequest, WarmsetError
 from api.reference import OciReference, parse_reference
-from cache.sources import Credential, resolve
+from cache.sources import Credential
 from cache.sources.oci.credentials import stored_login
+from cache.sources.resolve import resolve
 from cache.store.files import replace_durably
 from daemonset.changed import Changed
 from daemonset.fetch import source_options

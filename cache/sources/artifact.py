@@ -3,44 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from functools import cached_property
 
 from api.digest import Digest
 from api.errors import InvalidArtifact
 from api.tree import Tree, TreeFile
 from cache.archives.packing import Packing
-from cache.sources.formats import check_formats
+from cache.sources.filter import Filter as Filter
 
 EMPTY = Digest("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Globs over file paths; ``*`` also spans slashes, as in ``huggingface-cli``. Without includes all are taken.
-
-    ``allow_executable`` is whoever pulls saying that files which run code when loaded may be among them; what is
-    taken is the same either way, so it is no part of the text."""
-
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    allow_executable: bool = True
-
-    def takes(self, path: str) -> bool:
-        wanted = not self.include or any(fnmatchcase(path, glob) for glob in self.include)
-        return wanted and not any(fnmatchcase(path, glob) for glob in self.exclude)
-
-    def check(self, paths: Iterable[str]) -> None:
-        """Raises ExecutableContent where one of the taken ``paths`` is not allowed."""
-        if not self.allow_executable:
-            check_formats(paths)
-
-    def __str__(self) -> str:
-        """Canonical text, empty without globs: two pulls of one revision differ exactly where this does."""
-        words = [f"+{glob}" for glob in sorted(self.include)] + [f"-{glob}" for glob in sorted(self.exclude)]
-        return " ".join(words)
 
 
 @dataclass(frozen=True, slots=True)

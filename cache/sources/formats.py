@@ -7,7 +7,6 @@ Scanners of pickles are bypassed again and again (CVE-2025-1716 and its siblings
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import PurePosixPath
 
 from api.errors import ExecutableContent
 
@@ -52,5 +51,7 @@ def check_formats(paths: Iterable[str]) -> None:
 
 
 def _runs_code(path: str) -> bool:
-    name = PurePosixPath(path.lower())
-    return name.suffix in _SUFFIXES or ".so." in name.name  # libraries carry versions behind their suffix
+    name = path.lower().rpartition("/")[2]
+    stem, dot, suffix = name.rpartition(".")
+    # Libraries carry versions behind their suffix.
+    return (bool(stem) and dot + suffix in _SUFFIXES) or ".so." in name

@@ -8,24 +8,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
-
-from msgspec import Struct
+from typing import TYPE_CHECKING
 
 from api.errors import InvalidRequest, RateLimited, SourceUnavailable
 from cache.http.url import parse_url
 
+if TYPE_CHECKING:  # most pulls have none, and need not import what reads them
+    from cache.sources.mirror import Mirror
+
 REST_S = 60.0  # a restart of the mirror takes less; and a dead one costs a pull one time limit a minute at most
-
-
-class Mirror(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One entry of ``mirrors`` in an agent's or a user's configuration."""
-
-    host: str
-    """The registry, as in a reference."""
-    url: str
-    """``http(s)://host[:port][/path]``, before ``/v2/``."""
-    tags: bool = False
-    """Whether its word counts for what a tag means; otherwise the registry itself is asked."""
 
 
 class Mirrors:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import time
-from dataclasses import dataclass
-
-import msgspec
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from api.digest import Digest
 from api.errors import InvalidArtifact
 from cache.store.files import remove_durably, replace_durably, replace_soon
 from cache.store.layout import Layout
+
+# json and not msgspec, which takes longer to import than all else that finding a present tree needs.
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +25,8 @@ class PullRecord:
     source: str
 
 
-class _PullFile(msgspec.Struct, frozen=True):
-    key: str
-    revision: str
-    tree: str
-    source: str
-
-
-class Use(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Use:
     """When a tree was last used (Unix time, seconds), and the group whose member used it, where one did."""
 
     used_at: float
@@ -39,8 +35,16 @@ class Use(msgspec.Struct, frozen=True):
 
 def write_pull(layout: Layout, record: PullRecord) -> None:
     """Raises OSError."""
-    stored = _PullFile(key=record.key, revision=record.revision, tree=str(record.tree), source=record.source)
-    replace_durably(layout.pull(record.key), msgspec.json.encode(stored), scratch=layout.scratch)
+    stored = {"key": record.key, "revision": record.revision, "tree": str(record.tree), "source": record.source}
+    replace_durably(layout.pull(record.key), json.dumps(stored).encode(), scratch=layout.scratch)
+
+
+def read_pull(layout: Layout, key: str) -> PullRecord | None:
+    """What was pulled under ``key``. Raises OSError."""
+    try:
+        return _pull(layout.pull(key).read_bytes())
+    except FileNotFoundError:
+        return None
 
 
 def read_pulls(layout: Layout) -> list[PullRecord]:
@@ -48,11 +52,29 @@ def read_pulls(layout: Layout) -> list[PullRecord]:
     found: list[PullRecord] = []
     for path in layout.pulls.iterdir():
         try:
-            stored = msgspec.json.decode(path.read_bytes(), type=_PullFile)
-            found.append(PullRecord(stored.key, stored.revision, Digest.parse(stored.tree), stored.source))
-        except (msgspec.MsgspecError, InvalidArtifact, FileNotFoundError):
+            record = _pull(path.read_bytes())
+        except FileNotFoundError:
             continue
+        if record is not None:
+            found.append(record)
     return sorted(found, key=lambda record: record.key)
+
+
+def _pull(raw: bytes) -> PullRecord | None:
+    match _decode(raw):
+        case {"key": str(key), "revision": str(revision), "tree": str(tree), "source": str(source)}:
+            try:
+                return PullRecord(key, revision, Digest.parse(tree), source)
+            except InvalidArtifact:
+                return None
+    return None
+
+
+def _decode(raw: bytes) -> Any:
+    try:
+        return json.loads(raw)
+    except ValueError:
+        return None
 
 
 def remove_pull(layout: Layout, key: str) -> bool:
@@ -65,12 +87,16 @@ def write_use(layout: Layout, tree: Digest, *, group: str) -> None:
     if not group and (before := read_use(layout, tree)) is not None:
         group = before.group
     use = Use(used_at=time.time(), group=group)
-    replace_soon(layout.use(tree), msgspec.json.encode(use), scratch=layout.scratch)
+    replace_soon(layout.use(tree), json.dumps(asdict(use)).encode(), scratch=layout.scratch)
 
 
 def read_use(layout: Layout, tree: Digest) -> Use | None:
     """None when nobody said so."""
     try:
-        return msgspec.json.decode(layout.use(tree).read_bytes(), type=Use)
-    except (FileNotFoundError, msgspec.MsgspecError):
+        raw = layout.use(tree).read_bytes()
+    except FileNotFoundError:
         return None
+    match _decode(raw):
+        case {"used_at": int(used_at) | float(used_at), "group": str(group)}:
+            return Use(float(used_at), group)
+    return None

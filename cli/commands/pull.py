@@ -9,7 +9,7 @@ from typing import Literal
 import click
 
 from cli.amounts import Rate
-from cli.local import open_store, output_option, root_option, show_json, size_text
+from cli.local import open_store, output_option, root_option
 
 
 @click.command()
@@ -72,6 +72,7 @@ def command(
     from cache.sources.artifact import Filter
     from cli.progress import Reporter
     from cli.settings import user_options
+    from cli.told import tell_pulled
 
     started_s = time.monotonic()
     parsed = parse_reference(reference)
@@ -103,24 +104,4 @@ def command(
         ) from interrupt
     seconds = time.monotonic() - started_s
     path = pulled.path if folder is None else folder.absolute()
-    if output == "json":
-        show_json(
-            {
-                "reference": str(parsed),
-                "revision": pulled.revision,
-                "tree": str(pulled.tree.digest),
-                "path": str(path),
-                "files": len(pulled.tree.files),
-                "bytes": pulled.tree.size,
-                "bytesOrigin": pulled.bytes_origin,
-                "bytesReused": pulled.bytes_reused,
-                "seconds": round(seconds, 3),
-            }
-        )
-        return
-    click.echo(
-        f"{parsed} is {pulled.revision}: {len(pulled.tree.files)} files, {size_text(pulled.tree.size)}, of which "
-        f"{size_text(pulled.bytes_origin)} from the source, in {seconds:.1f} s",
-        err=True,
-    )
-    click.echo(str(path))
+    tell_pulled(parsed, pulled, path=path, seconds=seconds, output=output)

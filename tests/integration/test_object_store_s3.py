@@ -18,8 +18,9 @@ from obstore.store import S3Store
 from api.errors import NotFound, SourceChanged, Unauthorized, WarmsetError
 from api.reference import parse_reference
 from cache.pull import Pulled, pull
-from cache.sources import Credential, SourceOptions, resolve
+from cache.sources import Credential, SourceOptions
 from cache.sources.objects.pieces import PIECE_BYTES
+from cache.sources.resolve import resolve
 from cache.store import Store
 from tests.support.s3_server import HOW_TO_GET, S3Server, s3_server_missing, start_s3_server
 

@@ -14,7 +14,8 @@ from api.reference import parse_reference
 from cache.pull import pull
 from cache.push import push
 from cache.sources import SourceOptions
-from cache.sources.mirrors import Mirror, Mirrors
+from cache.sources.mirror import Mirror
+from cache.sources.mirrors import Mirrors
 from cache.store import Store
 from tests.support.fake_proxy import FakeProxy
 from tests.support.registry import HOW_TO_GET, Registry, registry_missing, start_registry

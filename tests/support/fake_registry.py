@@ -220,7 +220,8 @@ class _Handler(BaseHTTPRequestHandler):
             if found is None:
                 return self._missing("MANIFEST_UNKNOWN")
             content_type, body = found
-            return self._send(200, {"Content-Type": content_type}, body, fault)
+            digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
+            return self._send(200, {"Content-Type": content_type, "Docker-Content-Digest": digest}, body, fault)
         if match := re.fullmatch(r"/v2/(.+)/blobs/([^/]+)", path):
             blob = registry.blobs.get(match[2])
             return self._missing("BLOB_UNKNOWN") if blob is None else self._blob(blob, fault)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from api.digest import Digest
@@ -77,15 +78,22 @@ def find_hub(options: SourceOptions, *, environ: Mapping[str, str] = os.environ)
         raise InvalidReference(f"HF_ENDPOINT cannot be read: {error.message}") from error
     if origin.scheme == "http" and not (options.ambient or origin.authority in options.plain_http):
         raise InvalidReference(f"the Hub at {origin} has no TLS, and is not listed as such")
-    return Hub(endpoint, origin, _token(origin, options=options))
+    return Hub(endpoint, origin, _token(origin, options=options, environ=environ))
 
 
-def _token(origin: Origin, *, options: SourceOptions) -> str:
+def _token(origin: Origin, *, options: SourceOptions, environ: Mapping[str, str]) -> str:
     given = options.credential
     if given is not None and given.host == origin.authority:
         return given.identity_token or given.password
     if not options.ambient:
         return ""
+    if not environ.get("HF_OIDC_RESOURCE"):
+        # The plain cases without the library, and its import: huggingface_hub 2.4, "Environment variables".
+        if token := environ.get("HF_TOKEN", "").strip():
+            return token
+        home = environ.get("HF_HOME") or f"{environ.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
+        if not Path(environ.get("HF_TOKEN_PATH") or f"{home}/token").expanduser().exists():
+            return environ.get("HUGGING_FACE_HUB_TOKEN", "")
     from huggingface_hub import get_token
 
     return get_token() or ""

@@ -14,7 +14,7 @@ from api.digest import Digest
 from api.errors import DigestMismatch, NotFound, SourceUnavailable, UnsupportedSource, WarmsetError
 from api.reference import OciReference
 from cache.http.network import Network
-from cache.sources.mirrors import Mirror
+from cache.sources.mirror import Mirror
 from cache.sources.oci.registry import Fetched, Repository, Session
 from cache.sources.options import SourceOptions
 from cache.sources.source import Body

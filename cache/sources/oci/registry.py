@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from api.digest import Digest
@@ -17,13 +18,15 @@ from cache.http.network import Network
 from cache.http.ranges import ByteRange, check_identity, check_partial
 from cache.http.response import Response
 from cache.http.url import Origin, Url, parse_url
-from cache.sources.mirrors import Mirror
 from cache.sources.oci.auth import Login
 from cache.sources.oci.credentials import DOCKER_HUB, docker_credential
 from cache.sources.oci.errors import check_status
-from cache.sources.oci.manifest import MAX_MANIFEST_BYTES, Index, Manifest, choose, parse_manifest
 from cache.sources.oci.mediatypes import INDEXES, MANIFESTS
 from cache.sources.options import Credential, SourceOptions
+
+if TYPE_CHECKING:  # a tag is asked for without what reading manifests takes
+    from cache.sources.mirror import Mirror
+    from cache.sources.oci.manifest import Index, Manifest
 
 _ACCEPT = ", ".join((*MANIFESTS, *INDEXES))
 _MAX_INDEX_DEPTH = 2
@@ -118,6 +121,8 @@ class Session:
 
         Raises NotFound, Unauthorized, …; DigestMismatch where the body is not what the digest names.
         """
+        from cache.sources.oci.manifest import Index, choose
+
         digest, parsed, body = self._manifest(name)
         for _ in range(_MAX_INDEX_DEPTH):
             if isinstance(parsed, Index):
@@ -127,6 +132,8 @@ class Session:
         return Fetched(digest, parsed, body)
 
     def _manifest(self, name: str) -> tuple[Digest, Manifest | Index, bytes]:
+        from cache.sources.oci.manifest import MAX_MANIFEST_BYTES, parse_manifest
+
         response = self.request("GET", self.url(f"manifests/{name}"), headers={"Accept": _ACCEPT})
         check_status(response, what=f"manifest {self._repository}:{name}")
         check_identity(response.headers)
@@ -135,6 +142,15 @@ class Session:
         if name.startswith("sha256:") and str(digest) != name:
             raise DigestMismatch(f"manifest {self._repository}@{name}: the registry sent {digest}")
         return digest, parse_manifest(body, content_type=response.headers.get("content-type", "")), body
+
+    def named(self, tag: str) -> Digest | None:
+        """What the registry says that a tag names now, perhaps an index; None where it does not say. Asked once."""
+        response = self.request("HEAD", self.url(f"manifests/{tag}"), headers={"Accept": _ACCEPT})
+        response.close()
+        try:
+            return Digest.parse(response.headers.get("docker-content-digest", "")) if response.status == 200 else None
+        except InvalidArtifact:
+            return None
 
     def open(self, digest: Digest, *, size: int, start: int, stop: int) -> Response:
         """Begin to read bytes ``start`` to ``stop`` of a blob of ``size`` bytes; every header is checked.

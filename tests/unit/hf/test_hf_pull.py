@@ -22,7 +22,8 @@ from api.errors import (
 )
 from api.reference import parse_reference
 from cache.pull import Pulled, pull
-from cache.sources import Credential, SourceOptions, resolve
+from cache.sources import Credential, SourceOptions
+from cache.sources.resolve import resolve
 from cache.store import Store
 from tests.support.fake_hub import FakeHub, HubFile
 from tests.support.fake_registry import Fault

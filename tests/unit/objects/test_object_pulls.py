@@ -14,8 +14,9 @@ import pytest
 from api.errors import Forbidden, InvalidReference, NotFound, SourceChanged, SourceUnavailable, UnsupportedSource
 from api.reference import parse_reference
 from cache.pull import Pulled, pull
-from cache.sources import Credential, SourceOptions, resolve
+from cache.sources import Credential, SourceOptions
 from cache.sources.objects.pieces import PIECE_BYTES
+from cache.sources.resolve import resolve
 from cache.store import Store
 from cache.transfer.engine import CHUNK_BYTES
 from tests.unit.objects.conftest import Web

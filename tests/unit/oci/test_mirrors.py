@@ -12,7 +12,8 @@ from api.errors import InvalidRequest, NotFound
 from api.reference import parse_reference
 from cache.pull import Pulled, pull
 from cache.sources import Credential, SourceOptions
-from cache.sources.mirrors import REST_S, Mirror, Mirrors
+from cache.sources.mirror import Mirror
+from cache.sources.mirrors import REST_S, Mirrors
 from cache.store import Store
 from tests.support.fake_registry import FakeRegistry, Fault
 

@@ -25,8 +25,9 @@ from api.errors import (
 )
 from api.reference import Reference, parse_reference
 from cache.pull import Pulled, pull
-from cache.sources import SourceOptions, resolve
+from cache.sources import SourceOptions
 from cache.sources.oci.mediatypes import OCI_INDEX
+from cache.sources.resolve import resolve
 from cache.store import Store
 from cache.transfer.progress import Progress
 from tests.support.fake_registry import FakeRegistry, Fault

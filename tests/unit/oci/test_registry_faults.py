@@ -9,7 +9,8 @@ import pytest
 from api.errors import InvalidArtifact, NotFound, SourceUnavailable, WarmsetError
 from api.reference import parse_reference
 from cache.pull import Pulled, pull
-from cache.sources import SourceOptions, resolve
+from cache.sources import SourceOptions
+from cache.sources.resolve import resolve
 from cache.store import Store
 from tests.support.fake_registry import MODEL_CONFIG, FakeRegistry, Fault
 
