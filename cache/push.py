@@ -48,11 +48,13 @@ def push(
     options: SourceOptions,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    mount_from: str = "",
     workers: int = 4,
     on_progress: Callable[[Progress], None] | None = None,
     cancel: threading.Event | None = None,
 ) -> Pushed:
-    """Upload all files below ``folder`` and tag them. Blobs that the registry has are not sent again.
+    """Upload all files below ``folder`` and tag them. Blobs that the repository has, or another one of the registry,
+    ``mount_from``, are not sent again.
 
     Progress counts each file twice its size: once hashed, once uploaded or found there.
     Raises InvalidRequest for a folder that cannot be pushed, Cancelled, or what the registry's answers mean.
@@ -75,7 +77,8 @@ def push(
         return _hash(path, paths[path], meter=meter, stop=stop)
 
     def upload(file: TreeFile) -> int:
-        return _upload(sessions.mine(), file, path=paths[file.path], meter=meter, stop=stop)
+        uploader = Upload(sessions.mine(), RetryPolicy(), stop, meter.reused, mount_from)
+        return _upload(uploader, file, path=paths[file.path], meter=meter)
 
     with ThreadPoolExecutor(workers, thread_name_prefix="push") as pool:
         try:
@@ -180,10 +183,9 @@ def _hash(path: str, file: Path, *, meter: Meter, stop: threading.Event) -> Tree
     return TreeFile(path, size, Digest(sha256.hexdigest()))
 
 
-def _upload(session: Session, file: TreeFile, *, path: Path, meter: Meter, stop: threading.Event) -> int:
+def _upload(uploader: Upload, file: TreeFile, *, path: Path, meter: Meter) -> int:
     """Returns the bytes sent: none where the registry has the blob."""
-    uploader = Upload(session, RetryPolicy(), stop, meter.reused)
-    there = uploader.has_blob(file.digest)
+    there = uploader.has_blob(file.digest) or uploader.mount(file.digest)
     if there:
         meter.reused(file.size)
     else:

@@ -15,6 +15,7 @@ from cli.local import output_option, show_json, size_text
 @click.argument("reference")
 @click.option("--include", multiple=True, metavar="GLOB", help="Take only files whose path matches; may be repeated.")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave files out; may be repeated.")
+@click.option("--mount-from", default="", metavar="REPOSITORY", help="Take what this repository of the registry has.")
 @click.option("--plain-http", is_flag=True, help="The registry has no TLS.")
 @click.option("--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="Files at once.")
 @output_option
@@ -23,20 +24,22 @@ def command(
     reference: str,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
+    mount_from: str,
     plain_http: bool,
     workers: int,
     output: str,
 ) -> None:
     """Upload FOLDER as a ModelPack artifact: one raw layer a file.
 
-    Files that the registry has already are not sent again, and equal folders make equal artifacts. The reference,
-    pinned to its digest, is printed.
+    Files that the repository has already are not sent again, nor those that --mount-from has. Equal folders make equal
+    artifacts. The reference, pinned to its digest, is printed.
 
     Credentials are those of `docker login`.
 
     \b
     warmset push ./llama oci://registry.example.com/models/llama:v1
     warmset push --exclude '*.bin' ./llama oci://registry.example.com/models/llama:v1
+    warmset push --mount-from models/llama ./llama-tuned oci://registry.example.com/team/llama-tuned:v1
     warmset push --plain-http ./llama oci://localhost:5000/llama:v1
     """
     from api.errors import Cancelled
@@ -56,6 +59,7 @@ def command(
                 options=options,
                 include=include,
                 exclude=exclude,
+                mount_from=mount_from,
                 workers=workers,
                 on_progress=reporter,
             )

@@ -129,3 +129,11 @@ def test_an_upload_that_breaks_is_brought_to_its_end(
             pulled = pull(store, reference, options=trusting)
             assert contents(pulled.path) == {"model.gguf": content}
     assert pulled.revision == pushed.revision
+
+
+def test_a_blob_of_another_repository_is_mounted_instead_of_sent(registry: Registry, model: Path) -> None:
+    push(model, parse_reference(f"oci://{registry.host}/interop/base:v1"), options=options(registry))
+    tuned = parse_reference(f"oci://{registry.host}/interop/tuned:v1")
+    assert push(model, tuned, options=options(registry), mount_from="interop/base").bytes_sent == 0
+    tuned = parse_reference(f"oci://{registry.host}/interop/other:v1")
+    assert push(model, tuned, options=options(registry), mount_from="interop/none").bytes_sent > 0

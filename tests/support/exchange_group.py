@@ -103,7 +103,9 @@ class Node:
         self.store = Store.open(root)
         for holding in remembered(self.store):
             self.exchanges.hold(holding)
-        self._serving = Serving(peers.application(self.exchanges, store=self.store, admission=None), address=listen or me)
+        self._serving = Serving(
+            peers.application(self.exchanges, store=self.store, admission=None), address=listen or me
+        )
         self.pulled: Pulled | None = None
         self.error: Exception | None = None
 

@@ -113,7 +113,8 @@ class Login:
             )
         else:
             separator = "&" if "?" in realm.target else "?"
-            url = Url(realm.origin, f"{realm.target}{separator}{urlencode(query)}")
+            several = {**query, "scope": scope.split()}  # one parameter each (token auth specification)
+            url = Url(realm.origin, f"{realm.target}{separator}{urlencode(several, doseq=True)}")
             headers = {"Authorization": _basic(known)} if known is not None else {}
             response = client.request("GET", url, headers=headers, guarded=guarded)
         if response.status in (401, 403):

@@ -101,12 +101,16 @@ class Session:
         headers: Mapping[str, str] | None = None,
         body: Body | None = None,
         actions: str = "pull",
+        reads: str = "",
     ) -> Response:
-        """Send a request with the login it needs. A 401 is answered once; the second one is the caller's."""
+        """Send a request with the login it needs, for ``actions`` here and to read the repository ``reads``.
+
+        A 401 is answered once; the second one is the caller's.
+        """
         if url.origin != self._repository.origin:
             return self._client.request(method, url, headers=headers, body=body, guarded=True)
         headers = {**self._repository.headers, **(headers or {})}
-        scope = f"repository:{self._repository.name}:{actions}"
+        scope = f"repository:{self._repository.name}:{actions}" + (f" repository:{reads}:pull" if reads else "")
         sent = self._repository.login.header(scope)
         response = self._client.request(method, url, headers=_with(headers, sent), body=body)
         if response.status != 401 or response.redirected:

@@ -16,7 +16,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from api.digest import Digest
-from api.errors import DigestMismatch, InvalidArtifact, SourceUnavailable
+from api.errors import DigestMismatch, InvalidArtifact, SourceUnavailable, Unauthorized
 from cache.http.connection import Body, FileBody
 from cache.http.response import Response
 from cache.http.retry import TRANSIENT, Retries, RetryPolicy, with_retries
@@ -32,12 +32,15 @@ _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,19})")
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """How uploads are done: with which patience, and who is told of bytes sent."""
+    """How uploads are done: with which patience, and who is told of bytes sent.
+
+    ``mount_from`` is another repository of the registry: what it has is taken over from there without being sent."""
 
     session: Session
     policy: RetryPolicy
     cancel: threading.Event
     on_bytes: Callable[[int], None]
+    mount_from: str = ""
 
     def has_blob(self, digest: Digest) -> bool:
         return self._retrying(lambda: self._has_blob(digest), what=f"blob {digest}")
@@ -49,6 +52,23 @@ class Upload:
             return False
         check_status(response, what=f"blob {digest}")
         return True
+
+    def mount(self, digest: Digest) -> bool:
+        """Whether the registry took the blob over from ``mount_from``; it need not, whatever that has."""
+        return bool(self.mount_from) and self._retrying(lambda: self._mount(digest), what=f"mount of {digest}")
+
+    def _mount(self, digest: Digest) -> bool:
+        query = f"mount={quote(str(digest))}&from={quote(self.mount_from, safe='')}"
+        url = self.session.url(f"blobs/uploads/?{query}")
+        try:
+            response = self.session.request("POST", url, actions=_ACTIONS, reads=self.mount_from)
+        except Unauthorized:
+            return False  # it may not be read with this login
+        if response.status == 202:  # an upload was begun instead
+            begun = _location(response, base=url)
+            self._request("DELETE", begun).close()  # registries need not know how, and forget it in time
+        response.close()
+        return response.status == 201
 
     def small_blob(self, digest: Digest, content: bytes) -> None:
         """Upload bytes that are in memory."""
@@ -71,13 +91,12 @@ class Upload:
                 except TRANSIENT as error:
                     retries.pause(error, what=f"upload of {path.name}")
                     location, reached = self._find_place(location, what=path.name)
-                    self.on_bytes(reached - offset)
-                    offset = reached
-                    continue
-                offset += part.size
-                if offset > furthest:  # not for parts sent again: an upload that breaks at one place must end
+                else:
+                    reached = offset + part.size
+                self.on_bytes(reached - offset)
+                offset = reached
+                if offset > furthest:  # not for bytes sent again: an upload that breaks at one place must end
                     retries.failures, furthest = 0, offset
-                self.on_bytes(part.size)
             self._retrying(lambda: self._put(location, digest, b""), what=f"upload of {path.name}")
 
     def manifest(self, name: str, *, body: bytes, media_type: str) -> Digest:
