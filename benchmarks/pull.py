@@ -29,7 +29,7 @@ from benchmarks.models import SMALL_BYTES, make_model, make_small_files, push_fi
 from tests.support.registry import HOW_TO_GET, registry_missing, start_registry
 
 SHAPES = {"split": 8, "single": 1, "layers": 15_000, "packed": 20_000}
-WARMSET = (sys.executable, "-m", "cli.main", "pull", "--plain-http")
+WARMSET = (sys.executable, "-m", "cli.start", "pull", "--plain-http")
 
 
 @dataclass(frozen=True)

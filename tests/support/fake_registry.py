@@ -57,13 +57,15 @@ class Fault:
 
 @dataclass
 class Seen:
-    """One request: ``range`` as asked, ``status`` and ``sent`` body bytes as answered so far."""
+    """One request: ``range`` as asked, ``status`` and ``sent`` body bytes as answered so far; ``port`` tells the
+    connection that it came over."""
 
     method: str
     path: str
     headers: dict[str, str]
     status: int = 0
     sent: int = 0
+    port: int = 0
 
     @property
     def range(self) -> str:
@@ -204,7 +206,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         registry = self.server.registry
         headers = {name.lower(): value for name, value in self.headers.items()}
-        self.seen = Seen(self.command, self.path, headers)
+        self.seen = Seen(self.command, self.path, headers, port=self.client_address[1])
         with registry.lock:
             registry.seen.append(self.seen)
         path = urlsplit(self.path).path

@@ -202,12 +202,15 @@ def test_a_limit_holds_for_all_workers_together(registry: FakeRegistry, store: S
     assert 0.4 < time.monotonic() - started < 3
 
 
-def test_small_files_share_commits_and_a_connection(
+def test_a_hundred_files_cost_one_connection_a_worker(
     registry: FakeRegistry, store: Store, repository: Repository
 ) -> None:
-    wanted = [blob(registry, 100 + seed, seed=seed) for seed in range(150)]
-    fetch(repository, store, *wanted)
+    wanted = [blob(registry, 100 + seed, seed=seed) for seed in range(94)]
+    wanted += [blob(registry, 2 * MIB, seed=seed) for seed in range(94, 100)]
+    fetch(repository, store, *wanted, workers=3)
     assert all(store.has_blob(digest, size) for digest, size in wanted)
+    assert len(registry.requests("/blobs/")) == 100
+    assert len({seen.port for seen in registry.requests()}) <= 3
 
 
 def test_two_transfers_that_want_one_blob_fetch_it_once(
