@@ -94,7 +94,7 @@ class CsiNode:
             environment = os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
             driver = subprocess.Popen(command, stderr=log, env=environment)
         self.drivers.append(driver)
-        async with asyncio.timeout(30), self.channel() as channel:
+        async with asyncio.timeout(90), self.channel() as channel:
             while True:
                 assert driver.poll() is None, self.log.read_text()[-2000:]
                 with suppress(grpc.aio.AioRpcError):
