@@ -26,6 +26,7 @@ KEEP_WARM_GROUPS = f"{DOMAIN}/keep-warm-groups"
 COOL = f"{DOMAIN}/cool"  # "true"
 
 # Written by us.
+PROTECTED = f"{DOMAIN}/protected"  # annotation of a Node: which autoscaler annotations we have set there
 GATE = f"{DOMAIN}/weights"  # scheduling gate
 MANAGED_LABEL = f"{DOMAIN}/weights"  # label on every pod that the webhook mutated, value "true"
 REQUIRED = f"{DOMAIN}/required"  # annotation: the topology level that the release required, as key=value

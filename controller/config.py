@@ -102,6 +102,10 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     all namespaces can be asked for then."""
     topology_levels: tuple[str, ...] = ()
     """Node labels, widest first: a group is kept within the narrowest that holds it, as far as that goes."""
+    protect_planned_nodes: bool = True
+    """Whether nodes that a plan holds get annotations that keep autoscalers from removing them."""
+    startup_taint: str = ""
+    """Key of the taint under which nodes join, removed when what WarmSets want there is warm; docs/operate.md."""
     quotas: dict[str, Quota] = field(default_factory=dict)
     """By namespace; ``*`` for those not named."""
     exchange: bool = True

@@ -20,6 +20,7 @@ from controller.nodes import NodeView
 from controller.pods import key
 from controller.quotas import admit
 from controller.reconcile.context import Context, Work
+from controller.reconcile.marks import mark
 from controller.retention import asks
 from controller.selection import selects
 from controller.warmth import Wanted
@@ -55,7 +56,11 @@ async def reconcile(context: Context, work: Work) -> float | None:
     if written is not None:
         # Ahead of the watch, so that the next decision does not start from what we have just replaced.
         context.world.caches[work.name] = msgspec.convert(written, type=NodeCache)
-    return again_s
+    return _sooner(again_s, await mark(context, view, spec))
+
+
+def _sooner(first_s: float | None, second_s: float | None) -> float | None:
+    return min((seconds for seconds in (first_s, second_s) if seconds is not None), default=None)
 
 
 def _wanting(context: Context, content: Content) -> Iterator[str]:

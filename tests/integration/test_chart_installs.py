@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from api.keys import GATE, MODEL
+from api.keys import GATE, MODEL, PROTECTED
 from api.resources import API_VERSION
+from controller.nodes import PROTECTIONS
 from kube.client import ApiError, Client, Object
 from kube.resources import CONFIG_MAP, MUTATING_WEBHOOK, NODE, POD, SECRET
 from tests.integration.conftest import MODELS, NODE_CACHES, WARM_SETS
@@ -53,6 +55,34 @@ async def refused(call: Awaitable[Object]) -> ApiError:
     error = await error_of(call)
     assert error is not None, "the API server took it"
     return error
+
+
+# -- What the controller may change of a Node -------------------------------------------------------------------
+
+
+async def test_the_controller_marks_nodes_and_changes_nothing_else_of_them(
+    installed: list[Manifest], cluster: Client, control_plane: ControlPlane
+) -> None:
+    await cluster.create(NODE, {"metadata": {"name": "n1", "annotations": {"his": "own"}}, "spec": {}})
+    token = await service_account_token(cluster, "warmset-controller", namespace=NAMESPACE)
+    kubeconfig = control_plane.kubeconfig_for(token, name="controller")
+    async with await Client.connect(kubeconfig=kubeconfig) as controller:
+
+        async def write(**metadata: Any) -> Object:
+            return await controller.patch(NODE, "n1", {"metadata": metadata})
+
+        async def enforced() -> bool:
+            return await error_of(write(labels={"new": secrets.token_hex(4)})) is not None
+
+        await eventually(enforced, what="the policy")
+        await write(annotations={PROTECTIONS[0]: "true", PROTECTED: PROTECTIONS[0]})
+        await write(annotations={PROTECTIONS[0]: None, PROTECTED: None})
+        assert "no annotation" in (await refused(write(annotations={"his": None}))).message
+        assert "nothing else" in (await refused(write(labels={"pool": "mine"}))).message
+        taint = {"spec": {"taints": [{"key": "mine", "effect": "NoSchedule"}]}}
+        assert "no taint" in (await refused(controller.patch(NODE, "n1", taint))).message
+        cordon = {"spec": {"unschedulable": True}}
+        assert "nothing else" in (await refused(controller.patch(NODE, "n1", cordon))).message
 
 
 # -- What a node's agent may do ---------------------------------------------------------------------------------

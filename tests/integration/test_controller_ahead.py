@@ -10,10 +10,11 @@ import pytest
 from api import keys
 from api.resources import API_VERSION
 from controller.config import Quota
+from controller.nodes import PROTECTIONS
 from controller.owners import KINDS
 from controller.resources import WARM_SET
 from kube.client import Client, Object
-from kube.resources import NAMESPACE, POD
+from kube.resources import NAMESPACE, NODE, POD
 from tests.support.control import (
     MODEL_BYTES,
     TEAM,
@@ -27,13 +28,14 @@ from tests.support.control import (
 )
 from tests.support.installation import eventually
 
+TAINT = "startup-taint.cluster-autoscaler.kubernetes.io/warmset"
 STATEFUL_SETS, JOBS = KINDS["apps/v1", "StatefulSet"], KINDS["batch/v1", "Job"]
 
 
 @pytest.fixture
 async def control(cluster: Client) -> AsyncIterator[Control]:
     quotas = {"poor": Quota(bytes_per_node=str(MODEL_BYTES - 1))}
-    async with controlling(cluster, quotas=quotas) as control:
+    async with controlling(cluster, quotas=quotas, startup_taint=TAINT) as control:
         for name in ("llama", "llama-2"):
             await make_model(cluster, name, allowedNamespaces=["poor"])
         for name in ("n1", "n2"):
@@ -167,3 +169,37 @@ async def test_a_quota_keeps_a_model_off_and_says_so(control: Control, cluster: 
 
     await eventually(said, what="the reason in its conditions")
     assert await wanted_on(cluster, "n1") == []
+
+
+async def test_a_node_is_protected_while_a_plan_holds_it_and_joins_when_it_is_warm(
+    control: Control, cluster: Client
+) -> None:
+    await make_node(cluster, "n3", labels={"pool": "new"})
+    taint = {"spec": {"taints": [{"key": TAINT, "effect": "NoSchedule"}]}}
+    await cluster.patch(NODE, "n3", taint)
+    body = {"apiVersion": API_VERSION, "kind": "WarmSet", "metadata": {"name": "w"}}
+    groups = {"models": ["llama"], "placement": {"groups": {"count": 1, "size": 2}}}
+    pool = {"models": ["llama"], "placement": {"nodeSelector": {"pool": "new"}}}
+    await cluster.create(WARM_SET, body | {"spec": groups}, namespace=TEAM)
+    await cluster.create(WARM_SET, body | {"metadata": {"name": "p"}, "spec": pool}, namespace=TEAM)
+
+    async def protected() -> list[bool]:
+        nodes = [await cluster.get(NODE, name) for name in ("n1", "n2")]
+        return [set(PROTECTIONS) <= (node["metadata"].get("annotations") or {}).keys() for node in nodes]
+
+    async def both() -> bool:
+        return await protected() == [True, True]
+
+    async def neither() -> bool:
+        return await protected() == [False, False]
+
+    async def joined() -> bool:
+        return not (await cluster.get(NODE, "n3"))["spec"].get("taints")
+
+    await eventually(both, what="the annotations")
+    await agent_says(cluster, "n3")
+    assert not await joined()
+    await agent_says(cluster, "n3", {"llama": "Ready"})
+    await eventually(joined, what="the taint gone")
+    await cluster.delete(WARM_SET, "w", namespace=TEAM)
+    await eventually(neither, what="the annotations gone")
