@@ -26,16 +26,18 @@ class GrantRequest(Wire):
     revision: str
 
 
-class RegistryCredential(Wire):
-    """A user and password, or an identity token, for exactly one registry host."""
+class SourceCredential(Wire):
+    """A user and password, or a token, for exactly one registry, Hub, web server or bucket."""
 
     host: str
     username: str = ""
     password: str = ""
     identity_token: str = ""
+    endpoint: str = ""  # of an S3 service that is not AWS's own
+    region: str = ""
 
     def __repr__(self) -> str:  # never in a log
-        return f"RegistryCredential({self.host})"
+        return f"SourceCredential({self.host})"
 
 
 class Grant(Wire):
@@ -46,7 +48,7 @@ class Grant(Wire):
     namespaces: list[str] = field(default_factory=list)  # whose pods may mount it; '*' for all
     include: list[str] = field(default_factory=list)
     exclude: list[str] = field(default_factory=list)
-    credential: RegistryCredential | None = None
+    credential: SourceCredential | None = None
     current: bool = True  # this is the revision that the Model has now
     plain_http: bool = False  # the controller's configuration lists the host as one without TLS
 

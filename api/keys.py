@@ -16,6 +16,9 @@ GROUP = f"{DOMAIN}/group"  # explicit group, wins over every workload API
 GROUP_SIZE = f"{DOMAIN}/group-size"
 WORKER_INDEX = f"{DOMAIN}/worker-index"
 
+# On a Secret, written by whoever owns the credential: globs over the buckets or hosts that it is for.
+HOSTS = f"{DOMAIN}/hosts"
+
 # Label on a namespace: pods there take these annotations from their owners, where the workload API drops them.
 INHERIT = f"{DOMAIN}/inherit"  # "true"
 

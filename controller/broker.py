@@ -18,7 +18,7 @@ from api import keys
 from api.broker import Cohort, CohortRequest, Grant, GrantRequest, Peer
 from api.cohort import Seat
 from api.errors import Forbidden, NotFound, Unauthorized
-from api.reference import OciReference, parse_reference
+from api.reference import parse_reference
 from api.resources import Model, NodeCache, NodeModel
 from cache.origin import Origin
 from cache.sources.artifact import Filter
@@ -56,7 +56,8 @@ class Broker:
         reference = parse_reference(known.source)
         self._sources.check(reference)
         found = await credential(self._client, model, reference=reference)
-        host = reference.host if isinstance(reference, OciReference) else ""
+        endpoint = found.endpoint if found else ""
+        self._sources.check_endpoint(endpoint)
         log.info("grant.given", node=node, model=f"{model.metadata.namespace}/{model.metadata.name}")
         return Grant(
             model=f"{model.metadata.namespace}/{model.metadata.name}",
@@ -68,7 +69,7 @@ class Broker:
             exclude=known.files.exclude if known.files else [],
             credential=found,
             current=request.revision == model.status.revision,
-            plain_http=host in self._sources.plain_http,
+            plain_http=self._sources.without_tls(reference, endpoint=endpoint),
         )
 
     async def cohort(self, node: str, request: CohortRequest) -> Cohort:

@@ -55,13 +55,33 @@ class Sources(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if not any(fnmatch.fnmatchcase(host, pattern) for pattern in self.hosts):
             raise Forbidden(f"sources at {host} are not allowed here", hint="ask the cluster's administrator")
 
+    def check_endpoint(self, url: str) -> None:
+        """An S3 service that a Secret names; none is one as well. Raises Forbidden unless the list names its host: the
+        library connects by itself, so that nothing judges where the name leads."""
+        scheme, _, rest = url.partition("://")
+        host = rest.partition("/")[0]
+        if url and not (self._names(host) and (scheme == "https" or (scheme == "http" and host in self.plain_http))):
+            raise Forbidden(
+                f"the endpoint at {host[:120]!r} is not allowed here",
+                hint="an administrator lists its host by name in sources.hosts, and in plain_http where it has no TLS",
+            )
+
+    def without_tls(self, reference: Reference, *, endpoint: str = "") -> bool:
+        """Whether the source's host, or its endpoint, is listed as one that has no TLS."""
+        return bool({_host(reference), endpoint.partition("://")[2].partition("/")[0]} & set(self.plain_http))
+
     def reach(self, reference: Reference) -> Reach:
         """How far inside the host of a reference may lie."""
         host = _host(reference)
         if host in (*self.hosts, *self.plain_http):
             return "anywhere"
-        named = any(set(pattern) != {"*"} and fnmatch.fnmatchcase(host, pattern) for pattern in self.hosts)
-        return "private" if named else "public"
+        return "private" if self._names(host) else "public"
+
+    def _names(self, host: str) -> bool:
+        """Whether the list has more for the host than a mere ``*``."""
+        return host in self.plain_http or any(
+            set(pattern) != {"*"} and fnmatch.fnmatchcase(host, pattern) for pattern in self.hosts
+        )
 
 
 class Quota(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

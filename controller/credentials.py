@@ -1,7 +1,7 @@
 """The credential of a Model: a Secret of its own namespace, read when it is needed and never kept.
 
-Secrets are of type kubernetes.io/dockerconfigjson, as imagePullSecrets are. Only the entry for the source's own
-host is taken, so that a Secret with many logins tells each host only its own.
+For registries, Secrets are of type kubernetes.io/dockerconfigjson, as imagePullSecrets are. Only the entry for the
+source's own host is taken, so that a Secret with many logins tells each host only its own. For others: secret_keys.py.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from typing import Any
 
 import msgspec
 
-from api.broker import RegistryCredential
+from api.broker import SourceCredential
 from api.errors import InvalidRequest, NotFound, SecretNotGranted, Unauthorized
 from api.reference import OciReference, Reference
 from api.resources import Model
+from controller.secret_keys import for_url
 from kube.client import ApiError, Client
 from kube.resources import SECRET
 
 _KEY = ".dockerconfigjson"
 
 
-async def credential(client: Client, model: Model, *, reference: Reference) -> RegistryCredential | None:
+async def credential(client: Client, model: Model, *, reference: Reference) -> SourceCredential | None:
     """The Model's credential for the host of ``reference``; None where the Model names no Secret, or none of its
     pull secrets is for that host.
 
@@ -39,7 +40,7 @@ async def credential(client: Client, model: Model, *, reference: Reference) -> R
     return None
 
 
-async def _read(client: Client, namespace: str, name: str, reference: Reference) -> RegistryCredential:
+async def _read(client: Client, namespace: str, name: str, reference: Reference) -> SourceCredential:
     try:
         secret = await client.get(SECRET, name, namespace=namespace)
     except ApiError as error:
@@ -54,10 +55,10 @@ async def _read(client: Client, namespace: str, name: str, reference: Reference)
     return for_host(secret, reference, name=f"{namespace}/{name}")
 
 
-def for_host(secret: dict[str, Any], reference: Reference, *, name: str) -> RegistryCredential:
+def for_host(secret: dict[str, Any], reference: Reference, *, name: str) -> SourceCredential:
     """The entry for the reference's host. Raises InvalidRequest or Unauthorized, without any of the content."""
     if not isinstance(reference, OciReference):
-        raise InvalidRequest(f"Secret {name}: only oci:// sources take a kubernetes.io/dockerconfigjson Secret so far")
+        return for_url(secret, reference, name=name)
     try:
         content = msgspec.json.decode(base64.b64decode(secret["data"][_KEY], validate=True))
         entries = {_host(server): entry for server, entry in content["auths"].items()}
@@ -74,11 +75,11 @@ def for_host(secret: dict[str, Any], reference: Reference, *, name: str) -> Regi
     return parsed
 
 
-def _parse(host: str, entry: dict[str, str]) -> RegistryCredential:
+def _parse(host: str, entry: dict[str, str]) -> SourceCredential:
     username, password = entry.get("username", ""), entry.get("password", "")
     if entry.get("auth"):
         username, _, password = base64.b64decode(entry["auth"], validate=True).decode().partition(":")
-    return RegistryCredential(
+    return SourceCredential(
         host=host, username=username, password=password, identity_token=entry.get("identitytoken", "")
     )
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import msgspec
 import structlog
 
-from api.broker import RegistryCredential
+from api.broker import SourceCredential
 from api.errors import NotFound, WarmsetError
 from api.reference import Reference, parse_reference
 from api.resources import KnownRevision, Model, ModelStatus
@@ -118,7 +118,7 @@ def known_revision(model: Model, revision: str) -> KnownRevision:
     )
 
 
-def source_options(found: RegistryCredential | None, *, reference: Reference, sources: Sources) -> SourceOptions:
+def source_options(found: SourceCredential | None, *, reference: Reference, sources: Sources) -> SourceOptions:
     login = None
     if found is not None:
         login = Credential(
@@ -126,7 +126,10 @@ def source_options(found: RegistryCredential | None, *, reference: Reference, so
             username=found.username,
             password=found.password,
             identity_token=found.identity_token,
+            endpoint=found.endpoint,
+            region=found.region,
         )
+        sources.check_endpoint(found.endpoint)
     return SourceOptions(
         credential=login, plain_http=frozenset(sources.plain_http), reach=REACH[sources.reach(reference)]
     )

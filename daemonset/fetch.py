@@ -64,11 +64,19 @@ def source_options(grant: Grant, *, ambient: bool) -> SourceOptions:
     """The grant's credential for its host, and its word on TLS for the source's host alone."""
     reference = parse_reference(grant.source)
     credential = None
+    host = reference.host if isinstance(reference, OciReference) else reference.location.partition("/")[0]
+    hosts = {host}
     if given := grant.credential:
         credential = Credential(
-            host=given.host, username=given.username, password=given.password, identity_token=given.identity_token
+            host=given.host,
+            username=given.username,
+            password=given.password,
+            identity_token=given.identity_token,
+            endpoint=given.endpoint,
+            region=given.region,
         )
-    without_tls = {reference.host} if grant.plain_http and isinstance(reference, OciReference) else set()
+        hosts |= {given.endpoint.partition("://")[2].partition("/")[0]} - {""}
+    without_tls = hosts if grant.plain_http else set()
     return SourceOptions(
         credential=credential, plain_http=frozenset(without_tls), ambient=ambient, reach=REACH[grant.reach]
     )

@@ -19,6 +19,8 @@ class Credential:
     username: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
     identity_token: str = field(default="", repr=False)
+    endpoint: str = ""  # URL of an S3 service that is not AWS's own
+    region: str = ""
 
 
 # As api.broker says it.

@@ -18,7 +18,7 @@ import msgspec
 import pytest
 import yaml
 
-from api.broker import Grant, GrantRequest, RegistryCredential
+from api.broker import Grant, GrantRequest, SourceCredential
 from api.keys import BROKER_AUDIENCE, model_key
 from api.node import LiveSet, NodeError, Publication, PublishRequest
 from api.reference import parse_reference
@@ -172,7 +172,7 @@ async def node(
             source=f"oci://{registry.host}/models/llama@{pushed.revision}",
             revision=request.revision,
             namespaces=["friends"],
-            credential=RegistryCredential(host=registry.host, username="user", password=CANARY),
+            credential=SourceCredential(host=registry.host, username="user", password=CANARY),
             plain_http=True,
         )
         return 200, msgspec.json.encode(grant)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import os
 import subprocess
@@ -15,6 +16,7 @@ import obstore
 import pytest
 from obstore.store import S3Store
 
+from api.broker import Grant
 from api.errors import NotFound, SourceChanged, Unauthorized, WarmsetError
 from api.reference import parse_reference
 from cache.pull import Pulled, pull
@@ -22,6 +24,8 @@ from cache.sources import Credential, SourceOptions
 from cache.sources.objects.pieces import PIECE_BYTES
 from cache.sources.resolve import resolve
 from cache.store import Store
+from controller.credentials import for_host
+from daemonset.fetch import source_options
 from tests.support.s3_server import HOW_TO_GET, S3Server, s3_server_missing, start_s3_server
 
 pytestmark = pytest.mark.skipif(s3_server_missing(), reason=HOW_TO_GET)
@@ -162,6 +166,26 @@ def test_a_credential_is_used_for_its_own_bucket_alone(store: Store, bucket: S3S
 def test_a_cluster_s_endpoint_without_tls_needs_permission(store: Store, bucket: S3Store) -> None:
     with pytest.raises(WarmsetError):
         bring(store, bucket, options=SourceOptions())
+
+
+def test_in_a_cluster_a_secret_names_the_service_and_nothing_else_is_asked(
+    store: Store, bucket: S3Store, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the Secret's keys to the bytes on a node, by way of the grant that carries them."""
+    fill(bucket, FILES)
+    for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
+        monkeypatch.delenv(name)
+    name = bucket.config["bucket"]
+    data = {
+        "AWS_ACCESS_KEY_ID": "reader", "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_ENDPOINT_URL": s3.endpoint, "AWS_REGION": "eu-central-1",
+    }  # fmt: skip
+    encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
+    secret = {"metadata": {"annotations": {"warmset.dev/hosts": "models-*"}}, "data": encoded}
+    source = f"s3://{name}/llama/v1"
+    found = for_host(secret, parse_reference(source), name="team/s3")
+    grant = Grant(model="team/llama", source=source, revision="", credential=found, plain_http=True)
+    assert contents(bring(store, bucket, options=source_options(grant, ambient=False))) == FILES
 
 
 def test_azure_needs_an_account(store: Store) -> None:

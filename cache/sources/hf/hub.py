@@ -71,14 +71,19 @@ def find_hub(options: SourceOptions, *, environ: Mapping[str, str] = os.environ)
     A token comes from the credential for the Hub's host, else, where that is allowed, from HF_TOKEN or the login of
     ``hf auth login``.
     """
-    endpoint = (environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
-    try:
-        origin = parse_url(endpoint).origin
-    except SourceUnavailable as error:
-        raise InvalidReference(f"HF_ENDPOINT cannot be read: {error.message}") from error
+    endpoint, origin = hub_address(environ)
     if origin.scheme == "http" and not (options.ambient or origin.authority in options.plain_http):
         raise InvalidReference(f"the Hub at {origin} has no TLS, and is not listed as such")
     return Hub(endpoint, origin, _token(origin, options=options, environ=environ))
+
+
+def hub_address(environ: Mapping[str, str] = os.environ) -> tuple[str, Origin]:
+    """The endpoint's URL, and whose token it may see. Raises InvalidReference."""
+    endpoint = (environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
+    try:
+        return endpoint, parse_url(endpoint).origin
+    except SourceUnavailable as error:
+        raise InvalidReference(f"HF_ENDPOINT cannot be read: {error.message}") from error
 
 
 def _token(origin: Origin, *, options: SourceOptions, environ: Mapping[str, str]) -> str:

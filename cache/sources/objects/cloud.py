@@ -69,13 +69,15 @@ def open_bucket(
     """The credential for this bucket; else the user's own environment where that is allowed; else nobody's.
 
     The library reads the environment by itself, whatever it is given: each branch below shuts out what is not ours to
-    use. Where a bucket's service is (AWS_ENDPOINT_URL) is an administrator's choice and always read.
+    use. Where a bucket's service is (AWS_ENDPOINT_URL) is an administrator's choice and always read, unless the
+    credential says it.
     """
     from obstore.store import AzureStore, GCSStore, S3Store
 
     given = options.credential if options.credential is not None and options.credential.host == bucket else None
     anonymous = given is None and not options.ambient
-    endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL") or ""
+    endpoint = given.endpoint if given is not None else ""
+    endpoint = endpoint or environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL") or ""
     host = endpoint.partition("://")[2].partition("/")[0]
     common: dict[str, Any] = {
         "client_options": {
@@ -88,6 +90,10 @@ def open_bucket(
     if scheme == "s3":
         if given is not None:
             common["credential_provider"] = lambda: _s3_credential(given)
+            if given.endpoint:
+                common["endpoint"] = given.endpoint
+            if given.region:
+                common["region"] = given.region
         elif anonymous:
             common["skip_signature"] = True
         return S3Store(bucket, **common)
@@ -98,7 +104,8 @@ def open_bucket(
             common["skip_signature"] = True
         return GCSStore(bucket, **common)
     if given is not None:
-        common |= {"account_name": given.username, "account_key": given.password}
+        login = {"sas_key": given.identity_token} if given.identity_token else {"account_key": given.password}
+        common |= {"account_name": given.username, **login}
     elif anonymous:
         raise Unauthorized("a container on Azure needs its account's name", hint="give a credential for it")
     return AzureStore(bucket, **common)

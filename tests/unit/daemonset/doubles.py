@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from api.broker import Grant, RegistryCredential
+from api.broker import Grant, SourceCredential
 from api.digest import Digest
 from api.errors import Cancelled, ClusterUnavailable, Forbidden, SourceUnavailable, Unauthorized, WarmsetError
 from api.keys import model_key
@@ -106,7 +106,7 @@ class FakeBroker:
             revision=desired.revision,
             namespaces=list(self.namespaces),
             current=self.current in ("", desired.revision),
-            credential=RegistryCredential(host="registry.example.com", username="user", password=SECRET),
+            credential=SourceCredential(host="registry.example.com", username="user", password=SECRET),
         )
 
 

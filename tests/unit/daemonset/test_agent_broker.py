@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from api.broker import Grant, GrantRequest, RegistryCredential
+from api.broker import Grant, GrantRequest, SourceCredential
 from api.errors import ClusterUnavailable, Forbidden, SourceUnavailable, WarmsetError
 from api.node import NodeError
 from daemonset.broker import BrokerClient
@@ -22,7 +22,7 @@ GRANT = Grant(
     model="default/llama",
     source="oci://registry.example.com/llama:v1",
     revision=revision("v1"),
-    credential=RegistryCredential(host="registry.example.com", username="u", password=SECRET),
+    credential=SourceCredential(host="registry.example.com", username="u", password=SECRET),
 )
 
 
