@@ -24,6 +24,7 @@ from cache.transfer.engine import Settings, transfer
 from cache.transfer.file import WantedFile
 from cache.transfer.plan import plan
 from cache.transfer.progress import Meter, Progress
+from cache.transfer.throttle import Rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def fetch(
     place: Place,
     trust_store: bool,
     workers: int,
-    limit_bps: int | None,
+    limit: Rate | None,
     on_progress: Callable[[Progress], None] | None,
     cancel: threading.Event,
     exchanges: Exchanges | None,
@@ -86,7 +87,7 @@ def fetch(
                     store=store,
                     intake=intake,
                     open_session=lambda: resolved.open_session(artifact),
-                    limit_bps=limit_bps,
+                    limit=limit,
                     meter=meter,
                     cancel=cancel,
                     on_progress=on_progress,
@@ -97,7 +98,7 @@ def fetch(
                 [*proofs, *plan(wanted, workers=workers)],
                 store=intake,
                 open_session=lambda: resolved.open_session(artifact),
-                settings=Settings(workers=workers, limit_bps=limit_bps),
+                settings=Settings(workers=workers, limit=limit),
                 meter=meter,
                 cancel=cancel,
                 on_progress=on_progress,

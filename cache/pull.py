@@ -27,6 +27,7 @@ from cache.transfer.progress import Progress
 
 if TYPE_CHECKING:
     from cache.exchange.group import Exchanges
+    from cache.transfer.throttle import Rate
 
 __all__ = ["Pulled", "pull"]
 
@@ -44,7 +45,7 @@ def pull(
     workers: int = 4,
     on_progress: Callable[[Progress], None] | None = None,
     cancel: threading.Event | None = None,
-    limit_bps: int | None = None,
+    limit: Rate | None = None,
     key: str | None = None,
     exchanges: Exchanges | None = None,
 ) -> Pulled:
@@ -56,7 +57,7 @@ def pull(
 
     ``allow_executable`` takes files of formats that run code when they are loaded; else they raise ExecutableContent.
     ``exchanges`` shares the pull with a group of nodes, and lets them read the tree afterwards.
-    ``key`` records the pull under the caller's name of the model. ``limit_bps`` is in bytes per second.
+    ``key`` records the pull under the caller's name of the model. ``limit`` may be shared with other pulls.
     Raises Cancelled when ``cancel`` is set (what has come stays for a resume), or what ``resolve`` and the store raise.
     """
     check_layout(layout, reference=reference)
@@ -78,7 +79,7 @@ def pull(
                 place=place,
                 trust_store=trust_store,
                 workers=workers,
-                limit_bps=limit_bps,
+                limit=limit,
                 on_progress=on_progress,
                 cancel=cancel or threading.Event(),
                 exchanges=exchanges,

@@ -28,6 +28,7 @@ from cache.store.store import Store
 from cache.transfer.file import WantedFile
 from cache.transfer.progress import Meter, Progress
 from cache.transfer.reader import Session
+from cache.transfer.throttle import Rate
 
 
 def resolve_by_peers(origin: Origin, *, options: SourceOptions, exchanges: Exchanges) -> Resolved | None:
@@ -71,7 +72,7 @@ def fetch_together(
     store: Store,
     intake: Intake,
     open_session: Callable[[], Session],
-    limit_bps: int | None,
+    limit: Rate | None,
     meter: Meter,
     cancel: threading.Event,
     on_progress: Callable[[Progress], None] | None,
@@ -93,7 +94,7 @@ def fetch_together(
             store=intake,
             bytes_of=StoredBytes(store),
             open_session=open_session,
-            limit_bps=limit_bps,
+            limit=limit,
             meter=meter,
             cancel=cancel,
             on_progress=on_progress,

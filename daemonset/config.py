@@ -47,13 +47,13 @@ DEFAULT_NAMESPACE = "default"  # of a stand-alone model whose name has none
 class Limits:
     """What an agent may take of its node."""
 
-    pulls: int = 1
-    """Models pulled at the same time; the next wait by priority. One by default: two revisions that share files must
-    not fetch the same blob at once."""
+    pulls: int = 2
+    """Models pulled at the same time; the next wait by priority. Two by default, so that a small model, or one whose
+    source is slow, does not wait for a large one."""
     workers: int = 4
     """Connections of one pull, each with a thread and a buffer of one chunk."""
     download_bytes_per_second: int | None = None
-    """Over all pulls together, each of ``pulls`` having an equal share; none means no limit."""
+    """Over all pulls together, however many there are; none means no limit."""
     preload_bytes: int = 0
     """Most bytes of one model that are read ahead into memory where a pod asks for it; 0 for none. The memory limit of
     the agent's cgroup must allow for as much, because the kernel charges pages to whoever reads them first."""

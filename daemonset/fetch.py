@@ -18,6 +18,7 @@ from cache.sources.mirrors import Mirrors
 from cache.sources.options import REACH
 from cache.store import Store
 from cache.transfer.progress import Progress
+from cache.transfer.throttle import Rate
 from daemonset.config import Limits
 from daemonset.pulls import Fetch
 
@@ -38,9 +39,8 @@ def fetcher(
     ``exchanges`` shares the pulls with a group.
     """
     ways = Mirrors(mirrors, on_failure=_log_mirror)  # one for all pulls, so that none asks where another has failed
-    # Shared out beforehand: the sum holds whatever runs, and one pull alone gets its share only.
-    share = limits.download_bytes_per_second
-    limit_bps = None if share is None else max(1, share // limits.pulls)
+    most = limits.download_bytes_per_second
+    rate = None if most is None else Rate(most)  # and one rate: whichever pulls run share all of it
 
     def fetch(grant: Grant, *, on_progress: Callable[[Progress], None], cancel: threading.Event) -> Pulled:
         return pull(
@@ -53,7 +53,7 @@ def fetcher(
             workers=limits.workers,
             on_progress=on_progress,
             cancel=cancel,
-            limit_bps=limit_bps,
+            limit=rate,
             exchanges=exchanges,
         )
 

@@ -27,7 +27,7 @@ from cache.transfer.buffers import aligned_buffer
 from cache.transfer.file import WantedFile
 from cache.transfer.progress import Meter, Progress
 from cache.transfer.reader import BlobReader, Link, Session
-from cache.transfer.throttle import Throttle
+from cache.transfer.throttle import Rate, Throttle
 
 WATCH_S = 0.2  # how often a peer is asked for its state
 FIRST_S = 1.0  # how long to wait for a peer's first state; one that is not there is told at once
@@ -54,7 +54,7 @@ def exchange(
     store: Ingests,
     bytes_of: ReadsBytes,
     open_session: Callable[[], Session],
-    limit_bps: int | None,
+    limit: Rate | None,
     meter: Meter,
     cancel: threading.Event,
     on_progress: Callable[[Progress], None] | None,
@@ -68,7 +68,7 @@ def exchange(
     """
     size = chunk_map(wanted, members=len(exchanges.group.members)).chunk_bytes
     files = Files.open(wanted, present=present, store=store, chunk_bytes=size)
-    run = _Run(files, exchange_id, exchanges, open_session, limit_bps, meter)
+    run = _Run(files, exchange_id, exchanges, open_session, limit, meter)
     running = Running(run.coordinator, files.chunks, tuple(file.digest for file in wanted), bytes_of, manifest)
     exchanges.begin(exchange_id, running)
     try:
@@ -87,7 +87,7 @@ class _Run:
         exchange_id: str,
         exchanges: Exchanges,
         open_session: Callable[[], Session],
-        limit_bps: int | None,
+        limit: Rate | None,
         meter: Meter,
     ) -> None:
         group = exchanges.group
@@ -100,7 +100,7 @@ class _Run:
         self._open_session = open_session
         self._meter = meter
         self._stop = threading.Event()
-        throttle = Throttle(limit_bps, cancel=self._stop)
+        throttle = Throttle(limit, cancel=self._stop)
         self._upstream = Link(UPSTREAM_POLICY, self._stop, throttle, meter)
         self._peers = Link(RetryPolicy(attempts=1), self._stop, throttle, meter, from_peer=True)
         stripes = Stripes(seed=exchange_id, members=group.members, chunks=files.chunks.chunks)

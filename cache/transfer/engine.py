@@ -24,7 +24,7 @@ from cache.transfer.file import PIECE_BYTES, Ingest, OpenFile, Tools, WantedFile
 from cache.transfer.progress import Meter, Progress
 from cache.transfer.reader import BlobReader, Link, Session
 from cache.transfer.schedule import Run, Schedule, Share
-from cache.transfer.throttle import Throttle
+from cache.transfer.throttle import Rate, Throttle
 
 CHUNK_BYTES = 16 << 20  # the unit of resume, of sharing a file, and of a worker's share of memory
 MAX_TRIES = 2  # a wrong digest may be the network's fault once
@@ -60,7 +60,7 @@ Task = WantedFile | WantedBatch | WantedOther
 @dataclass(frozen=True, slots=True)
 class Settings:
     workers: int = 4
-    limit_bps: int | None = None
+    limit: Rate | None = None
     policy: RetryPolicy = field(default_factory=RetryPolicy)
 
 
@@ -102,7 +102,7 @@ class _Crew:
         self._workers = workers
         self._schedule: Schedule[Task] = Schedule(tasks, workers=workers)
         self._pool = BufferPool(count=workers * (CHUNK_BYTES // PIECE_BYTES - 1), size=PIECE_BYTES)
-        self._link = Link(settings.policy, self._stop, Throttle(settings.limit_bps, cancel=self._stop), meter)
+        self._link = Link(settings.policy, self._stop, Throttle(settings.limit, cancel=self._stop), meter)
         self._open: dict[Share, OpenFile] = {}
         self._sessions: list[Session] = []
         self._error: BaseException | None = None

@@ -70,6 +70,7 @@ def command(
     from cache.origin import Origin
     from cache.pull import pull
     from cache.sources.artifact import Filter
+    from cache.transfer.throttle import Rate as ByteRate
     from cli.progress import Reporter
     from cli.settings import user_options
     from cli.told import tell_pulled
@@ -89,7 +90,7 @@ def command(
                 allow_executable=allow_executable,
                 workers=workers,
                 on_progress=reporter,
-                limit_bps=limit,
+                limit=None if limit is None else ByteRate(limit),
                 trust_store=True,  # this user's own
                 key=str(Origin(parsed, Filter(include, exclude), layout)),
             )

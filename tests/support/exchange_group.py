@@ -18,6 +18,7 @@ from cache.exchange.holding import remembered
 from cache.pull import Pulled, pull
 from cache.sources import SourceOptions
 from cache.store import Store
+from cache.transfer.throttle import Rate
 from daemonset import peers
 from tests.support.fake_registry import FakeRegistry
 from tests.support.faulty_link import FaultyLink
@@ -93,11 +94,11 @@ class Serving:
 
 
 class Node:
-    """``listen`` is where it serves, if something stands before ``me``; ``limit_bps`` is for what it takes in."""
+    """``listen`` is where it serves, if something stands before ``me``; ``limit`` is for what it takes in."""
 
     def __init__(self, root: Path, *, members: Sequence[str], me: str, listen: str = "") -> None:
         self.address = me
-        self.limit_bps: int | None = None
+        self.limit: Rate | None = None
         self.cancel = threading.Event()
         self.exchanges = Exchanges(Group.listed(members, me=me))
         self.store = Store.open(root)
@@ -124,7 +125,7 @@ class Node:
                 parse_reference(reference),
                 options=SourceOptions(plain_http=frozenset({plain_http}), ambient=reference.startswith("file:")),
                 exchanges=self.exchanges,
-                limit_bps=self.limit_bps,
+                limit=self.limit,
                 cancel=self.cancel,
             )
         except Exception as error:

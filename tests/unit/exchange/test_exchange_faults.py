@@ -21,6 +21,7 @@ from cache.exchange.peer import write_state
 from cache.exchange.view import State
 from cache.http.network import Network
 from cache.http.retry import RetryPolicy
+from cache.transfer.throttle import Rate
 from daemonset import peers
 from tests.support.exchange_group import (
     MIB,
@@ -97,7 +98,7 @@ def test_a_member_that_is_silently_gone_is_done_without(
     nodes = [node for node, _ in linked]
     (gone, link) = linked[-1]
     for node in nodes:
-        node.limit_bps = 16 * MIB
+        node.limit = Rate(16 * MIB)
     threads = begin(nodes, model.reference, plain_http=registry.host)
 
     def die() -> None:
@@ -125,7 +126,7 @@ def test_a_member_that_starts_late_joins_in(registry: FakeRegistry, stack: ExitS
     model = Model(registry)
     nodes = start_nodes(stack, tmp_path, count=3)
     for node in nodes:
-        node.limit_bps = 16 * MIB
+        node.limit = Rate(16 * MIB)
     threads = begin(nodes[:2], model.reference, plain_http=registry.host)
     at_half(nodes[0], model, lambda: threads.extend(begin(nodes[2:], model.reference, plain_http=registry.host)))
     wait_for(threads, nodes)
@@ -230,7 +231,7 @@ def test_a_member_that_the_origin_turns_away_gets_all_from_the_others(
     model = Model(registry)
     nodes = start_nodes(stack, tmp_path, count=3)
     for node in nodes:
-        node.limit_bps = 16 * MIB
+        node.limit = Rate(16 * MIB)
     outside = nodes[-1]
     threads = begin(nodes[:2], model.pinned, plain_http=registry.host)
     tls = ""  # which the registry does not speak
@@ -254,7 +255,7 @@ def test_with_both_down_a_pull_ends_by_name_and_the_next_goes_on_where_it_was(st
         model = Model(registry)
         nodes = start_nodes(stack, tmp_path, count=2)
         for node in nodes:
-            node.limit_bps = 16 * MIB
+            node.limit = Rate(16 * MIB)
         threads = begin(nodes, model.pinned, plain_http=registry.host)
         at_half(nodes[0], model, lambda: registry.faults.append(Fault(times=10**6, status=503)))
         with pytest.raises(SourceUnavailable):

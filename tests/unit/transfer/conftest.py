@@ -20,6 +20,7 @@ from cache.transfer.engine import Settings, transfer
 from cache.transfer.file import WantedFile
 from cache.transfer.plan import plan
 from cache.transfer.progress import Meter, Progress
+from cache.transfer.throttle import Rate
 from tests.support.fake_registry import FakeRegistry
 
 QUICK = RetryPolicy(attempts=4, first_s=0.01, longest_s=0.05)
@@ -58,7 +59,7 @@ def fetch(
     *blobs: tuple[Digest, int],
     workers: int = 4,
     cancel: threading.Event | None = None,
-    limit_bps: int | None = None,
+    limit: Rate | None = None,
 ) -> Progress:
     """Transfer blobs; returns the last word on progress."""
     meter = Meter(bytes_total=sum(size for _, size in blobs), files_total=len(blobs))
@@ -66,7 +67,7 @@ def fetch(
         plan((WantedFile(digest, size) for digest, size in blobs), workers=workers),
         store=store,
         open_session=repository.session,
-        settings=Settings(workers=workers, policy=QUICK, limit_bps=limit_bps),
+        settings=Settings(workers=workers, policy=QUICK, limit=limit),
         meter=meter,
         cancel=cancel or threading.Event(),
     )

@@ -12,6 +12,7 @@ from api.errors import Cancelled, DigestMismatch, Forbidden, NotFound, SourceUna
 from cache.sources.oci.registry import Repository
 from cache.store import Store
 from cache.transfer.progress import Progress
+from cache.transfer.throttle import Rate
 from tests.support.fake_registry import FakeRegistry, Fault
 from tests.unit.transfer.conftest import content, fetch
 
@@ -198,7 +199,7 @@ def test_a_chunk_on_disk_that_rotted_is_noticed(registry: FakeRegistry, store: S
 def test_a_limit_holds_for_all_workers_together(registry: FakeRegistry, store: Store, repository: Repository) -> None:
     wanted = [blob(registry, 2 * MIB, seed=seed) for seed in range(3)]
     started = time.monotonic()
-    fetch(repository, store, *wanted, limit_bps=8 * MIB)
+    fetch(repository, store, *wanted, limit=Rate(8 * MIB))
     assert 0.4 < time.monotonic() - started < 3
 
 

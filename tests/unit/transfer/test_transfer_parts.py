@@ -20,7 +20,7 @@ from cache.transfer.file import WantedFile
 from cache.transfer.frontier import Frontier
 from cache.transfer.plan import BATCH_BYTES, BATCH_FILES, SMALL_BYTES, plan
 from cache.transfer.schedule import RUN_CHUNKS, Run, Schedule, Share, helpable, take_run
-from cache.transfer.throttle import Throttle
+from cache.transfer.throttle import Rate, Throttle
 
 
 def wanted(size: int, *, seed: int = 0) -> WantedFile:
@@ -231,7 +231,15 @@ def test_a_throttle_lets_bytes_through_at_its_rate() -> None:
             now[0] += timeout or 0
             return False
 
-    throttle = Throttle(1000, cancel=Cancel(), clock=lambda: now[0])
+    throttle = Throttle(Rate(1000, clock=lambda: now[0]), cancel=Cancel())
     for _ in range(100):
         throttle.take(throttle.piece(1 << 20))
     assert now[0] == pytest.approx(25, rel=0.1)  # a hundred pieces of a quarter second's worth
+
+
+def test_one_rate_holds_for_all_who_share_it_and_is_all_of_one_who_is_alone() -> None:
+    now = [0.0]
+    rate = Rate(1000, clock=lambda: now[0])
+    assert [rate.take(1000), rate.take(1000)] == [pytest.approx(1), pytest.approx(2)]
+    now[0] = 10.0
+    assert rate.take(1000) == pytest.approx(0.75)  # a quarter of a second may be caught up, no more
