@@ -9,6 +9,7 @@ from controller.groups import GroupMember
 from controller.kueue.placed import placed
 from controller.offers import Offers
 from controller.pods import Pod, is_gated, is_going, is_terminal, key, node
+from controller.quotas import too_large
 from controller.world import World
 
 
@@ -28,6 +29,7 @@ def group_facts(offers: Offers, group: str, *, max_hold_s: int, only_held: bool 
     if enrolment is None or not pods:
         return None
     wanted, problem = wants.of_pods(pods, world.models)
+    problem = problem or too_large(enrolment.member.namespace, wanted, offers.quotas)
     clocks = [hold.expires(pod, book.enrolments[key(pod)].chain, most_s=max_hold_s) for pod in pods if is_gated(pod)]
     held = book.plan(group).all_nodes
     where = placed(enrolment.member, pods, workloads=world.workloads, nodes=world.nodes)

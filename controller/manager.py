@@ -66,7 +66,7 @@ async def run(client: Client, config: Config, *, identity: str, stop: asyncio.Ev
         config=config,
         world=world,
         book=book,
-        offers=Offers(world, book, levels=expand(config.topology_levels)),
+        offers=Offers(world, book, levels=expand(config.topology_levels), quotas=config.quotas),
         owners=Owners(client),
         events=Events(client, instance=identity),
         metrics=metrics,

@@ -7,11 +7,13 @@ planner, and it is told only of nodes that World or GroupBook has noted since.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 
 from controller.book import GroupBook
+from controller.config import Quota
 from controller.plan import Planner
 from controller.quantities import subtract
 from controller.sight import NodeFacts, Sight, sight_of
@@ -28,10 +30,18 @@ class _Kept:
 
 
 class Offers:
-    """``levels``: the cluster's topology labels, widest first."""
+    """``levels``: the cluster's topology labels, widest first; ``quotas``: what namespaces may have of each node."""
 
-    def __init__(self, world: World, book: GroupBook, *, levels: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        world: World,
+        book: GroupBook,
+        *,
+        levels: tuple[str, ...] = (),
+        quotas: Mapping[str, Quota] = MappingProxyType({}),
+    ) -> None:
         self.levels = levels
+        self.quotas = quotas
         self.world = world
         self.book = book
         self._kept: OrderedDict[tuple[Wanted, ...], _Kept] = OrderedDict()

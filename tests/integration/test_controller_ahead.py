@@ -171,6 +171,18 @@ async def test_a_quota_keeps_a_model_off_and_says_so(control: Control, cluster: 
     assert await wanted_on(cluster, "n1") == []
 
 
+async def test_a_pod_of_a_namespace_over_its_quota_says_why_it_waits(control: Control, cluster: Client) -> None:
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "poor"}}
+    await cluster.patch(NAMESPACE, "poor", namespace, kind="apply")
+    await cluster.create(POD, pod("waits", annotations={keys.MODEL: f"{TEAM}/llama"}), namespace="poor")
+
+    async def said() -> bool:
+        found = (await cluster.get(POD, "waits", namespace="poor")).get("status") or {}
+        return any(c.get("reason") == "QuotaExceeded" for c in found.get("conditions") or ())
+
+    await eventually(said, what="the reason in its condition")
+
+
 async def test_a_node_is_protected_while_a_plan_holds_it_and_joins_when_it_is_warm(
     control: Control, cluster: Client
 ) -> None:
