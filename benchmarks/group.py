@@ -30,6 +30,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.group_net import Loopback, Net, Shaped  # noqa: E402
+from cache.store.files import remove_folder  # noqa: E402
 from demo.__main__ import push, wait_for_origin  # noqa: E402
 from demo.group import Agent, NodeView, environment_without_proxies, get_json  # noqa: E402
 from tests.support.namespaces import why_no_namespaces  # noqa: E402
@@ -86,6 +87,7 @@ class Bench:
         for number in slow:
             self.net.slow_uplink(number)
         with ExitStack() as running:
+            running.callback(self._clear)  # after they are stopped
 
             def start(number: int) -> Agent:
                 listen = addresses[number]
@@ -124,6 +126,11 @@ class Bench:
             self._wait(agents, lambda views: all(view.state == "Pulling" for view in views))
             self._tell_origin("release")
             self._note(case, nodes, self._until_warm(agents, half=half, began=time.monotonic()), before)
+
+    def _clear(self) -> None:
+        """The next case needs the room."""
+        for caches in self.folder.glob(f"{self.made}-*/cache"):
+            remove_folder(caches)
 
     def _until_warm(
         self, agents: list[Agent], *, half: Happening | None = None, began: float | None = None

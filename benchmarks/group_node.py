@@ -13,6 +13,7 @@ from pathlib import Path
 
 import yaml
 
+from cache.store.capacity import Watermarks
 from daemonset.agent import run
 from daemonset.config import AgentConfig, Limits, Peers, StandaloneModel
 
@@ -25,6 +26,7 @@ if __name__ == "__main__":
         models=tuple(StandaloneModel(**model) for model in said["models"]),
         plain_http=frozenset(said["plain_http"]),
         limits=Limits(**said["limits"]),
+        watermarks=Watermarks(**said["watermarks"]),
         peers=Peers(
             listen=said["peers"]["listen"],
             members=tuple(said["peers"]["members"]),

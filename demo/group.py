@@ -17,6 +17,8 @@ from typing import Any
 import yaml
 
 MODEL = "sample"
+# The caches go with their folder: they may use what is free, also on a disk that is nearly full.
+FULL_DISK = {"high": 0.995, "low": 0.99, "inodes_high": 0.995, "inodes_low": 0.99}
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ class Agent(Process):
                     "models": [{"name": MODEL, "source": source}],
                     "plain_http": [origin],
                     "limits": {"download_bytes_per_second": limit},
+                    "watermarks": FULL_DISK,
                     "peers": {"listen": listen, "members": list(group), "without_security": True},
                 }
             )
