@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from cache.store.layout import Layout
 
 # Files up to this size commit in batches: three syncs a file would cost more than their bytes.
 SMALL_BYTES = 1 << 20
+_NAMING = threading.Lock()  # of one root: a process owns one
 
 
 def has_blob(layout: Layout, digest: Digest, *, size: int) -> bool:
@@ -31,12 +33,10 @@ def install(layout: Layout, source: Path, *, digest: Digest, size: int) -> None:
     Where the blob is there already, the one there stays, because trees link it; one of another size is damaged and is
     replaced.
     """
-    if has_blob(layout, digest, size=size):
+    if _name(layout, str(source), digest, size=size):
+        fsync_folder(layout.blob(digest).parent)
+    else:
         source.unlink()
-        return
-    target = layout.blob(digest)
-    source.rename(target)  # the point of no return: from here on the blob exists for everybody
-    fsync_folder(target.parent)
 
 
 def commit_small(layout: Layout, items: Sequence[tuple[Digest, bytes]], *, syncfs_descriptor: int) -> None:
@@ -62,12 +62,23 @@ def commit_small(layout: Layout, items: Sequence[tuple[Digest, bytes]], *, syncf
             _write_read_only(written[digest], data)
         syncfs(syncfs_descriptor)
         for digest, name in written.items():
-            os.rename(name, layout.blob_name(digest))  # noqa: PTH104 - the point of no return, file by file
+            if not _name(layout, name, digest, size=len(missing[digest])):
+                os.unlink(name)  # noqa: PTH108 - another pull was first
     except OSError:
         for name in written.values():
             Path(name).unlink(missing_ok=True)
         raise
     syncfs(syncfs_descriptor)  # not each folder: a batch reaches most of the 256, and each fsync flushes the disk
+
+
+def _name(layout: Layout, source: str, digest: Digest, *, size: int) -> bool:
+    """Give a file its final name, unless the blob is there: another pull may have brought it, and published a tree that
+    links it, since its bytes were asked for."""
+    with _NAMING:
+        if has_blob(layout, digest, size=size):
+            return False
+        os.rename(source, layout.blob_name(digest))  # noqa: PTH104 - the point of no return: it exists for everybody
+        return True
 
 
 def blobs(layout: Layout) -> Iterator[tuple[Digest, os.stat_result]]:

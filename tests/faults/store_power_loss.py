@@ -107,11 +107,16 @@ def _batches_not_synced() -> None:
     blobs.syncfs = lambda fd: None  # type: ignore[attr-defined]
 
 
-def _records_not_synced() -> None:
-    def replace(path: Path, data: bytes, *, scratch: Path) -> None:
-        path.write_bytes(data)
+def _replace(path: Path, data: bytes, *, scratch: Path) -> None:
+    path.write_bytes(data)
 
-    trees.replace_durably = records.replace_durably = pins.replace_durably = replace  # type: ignore[attr-defined]
+
+def _records_not_synced() -> None:
+    trees.replace_durably = records.replace_durably = _replace  # type: ignore[attr-defined]
+
+
+def _pins_not_synced() -> None:
+    pins.replace_durably = _replace  # type: ignore[attr-defined]
 
 
 MUTANTS: dict[str, Callable[[], None]] = {
@@ -119,6 +124,7 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "folders-not-synced": _folders_not_synced,
     "batches-not-synced": _batches_not_synced,
     "records-not-synced": _records_not_synced,
+    "pins-not-synced": _pins_not_synced,
 }
 
 

@@ -5,9 +5,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from api.errors import InUse, NotFound
-from cache.store import Store
-from tests.unit.store.samples import digest_of, tree_of
+from api.tree import Tree
+from cache.store import Store, blobs
+from tests.unit.store.samples import add_tree, digest_of, tree_of
 
 FILES = {"model.bin": b"weights" * 100, "conf/config.json": b"{}"}
 TREE = tree_of(FILES)
@@ -68,3 +71,21 @@ def test_a_pinned_tree_is_whole_while_others_remove_and_publish_it(root: Path) -
         assert seen == []
         assert min(counted.values()) > 0, f"no race took place: {counted}"
         assert store.pins() == {}
+
+
+def test_a_small_file_that_two_pulls_bring_at_once_stays_the_one_that_a_tree_links(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the tree of whoever came first would be damaged by the second, whose bytes are the same."""
+    data, synced = b"the same bytes", blobs.syncfs
+    published: list[Tree] = []
+
+    def while_the_other_publishes(fd: int) -> None:
+        monkeypatch.setattr(blobs, "syncfs", synced)
+        published.append(add_tree(store, {"a": data}))
+        synced(fd)
+
+    monkeypatch.setattr(blobs, "syncfs", while_the_other_publishes)
+    store.commit_small([(digest_of(data), data)])
+    assert store.tree(published[0].digest) == published[0]
+    assert list(store.layout.scratch.iterdir()) == []
