@@ -27,7 +27,8 @@
     ├── TargetBusy              another call works on the mount target, or a process holds it
     ├── AlreadyPublished        the mount target shows something else than what is asked for now
     ├── MountFailed             the kernel refused a mount
-    │   └── MountLimit          because some limit of the node is reached
+    │   ├── MountLimit          because some limit of the node is reached
+    │   └── MountsUnknown       the mount table cannot be read, so nobody knows what is mounted
     ├── ClusterUnavailable      the API server does not answer, or refuses
     ├── NoDomainFits            no nodes can hold a group that was asked for
     ├── WaitTimeout             what was waited for did not come in time
@@ -218,6 +219,11 @@ class MountFailed(WarmsetError):
 class MountLimit(MountFailed):
     retryable = True
     grpc_status = "RESOURCE_EXHAUSTED"
+
+
+class MountsUnknown(MountFailed):
+    retryable = True
+    grpc_status = "UNAVAILABLE"
 
 
 class ClusterUnavailable(WarmsetError):

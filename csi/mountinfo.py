@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from api.errors import MountFailed
+from api.errors import MountsUnknown
 
 MOUNTINFO = Path("/proc/self/mountinfo")
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
@@ -36,15 +36,15 @@ class Mount:
 
 
 def read_mounts() -> tuple[Mount, ...]:
-    """All mounts in the order in which they were made. Raises MountFailed."""
+    """All mounts in the order in which they were made. Raises MountsUnknown."""
     try:
         return parse_mountinfo(MOUNTINFO.read_bytes())
     except OSError as error:
-        raise MountFailed(f"read {MOUNTINFO}: {os.strerror(error.errno or 0)}") from error
+        raise MountsUnknown(f"read {MOUNTINFO}: {os.strerror(error.errno or 0)}") from error
 
 
 def parse_mountinfo(text: bytes) -> tuple[Mount, ...]:
-    """Raises MountFailed for a line that is not as proc_pid_mountinfo(5) has it: no guess is safe there."""
+    """Raises MountsUnknown for a line that is not as proc_pid_mountinfo(5) has it: no guess is safe there."""
     return tuple(_parse_line(line) for line in text.split(b"\n") if line)
 
 
@@ -66,9 +66,9 @@ def _parse_line(line: bytes) -> Mount:
         # The dash ends the optional fields, which begin at the seventh; a path that is "-" stands before it.
         dash = fields.index(b"-", 6)
     except ValueError:
-        raise MountFailed(f"mountinfo: a line of {len(fields)} fields has no separator") from None
+        raise MountsUnknown(f"mountinfo: a line of {len(fields)} fields has no separator") from None
     if len(fields) < dash + 3:
-        raise MountFailed(f"mountinfo: a line ends after {len(fields)} fields")
+        raise MountsUnknown(f"mountinfo: a line ends after {len(fields)} fields")
     return Mount(
         device=fields[2].decode("ascii", "replace"),
         root=_unescape(fields[3]),

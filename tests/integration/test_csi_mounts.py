@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import resource
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -86,6 +87,37 @@ async def test_not_even_root_can_write_through_the_mount(node: CsiNode, stub: cs
         with pytest.raises(OSError, match="Read-only") as caught:
             attempt()
         assert caught.value.errno == errno.EROFS, name
+
+
+async def test_a_pod_with_a_user_namespace_of_its_own_cannot_make_the_mount_writable(
+    node: CsiNode, stub: csi_pb2_grpc.NodeStub
+) -> None:
+    """Its root has every capability there; what a mount namespace inherits from a more privileged one is locked."""
+    pod = node.pod()
+    await stub.NodePublishVolume(pod.publish_request())
+    remount = f"mount -o remount,rw,bind {pod.target} 2>&1; touch {pod.target}/new 2>&1; id -u"
+    said = await in_user_namespace(node, remount)
+    assert "permission denied" in said.lower()
+    assert "Read-only file system" in said
+    assert said.rstrip().endswith("\n0"), "it was not root there, which proves nothing"
+
+
+async def test_a_pod_with_a_user_namespace_of_its_own_reads_the_model(
+    node: CsiNode, stub: csi_pb2_grpc.NodeStub
+) -> None:
+    pod = node.pod()
+    await stub.NodePublishVolume(pod.publish_request())
+    said = await in_user_namespace(node, f"cat {pod.target}/weights/model.safetensors")
+    assert said == FILES["weights/model.safetensors"].decode()
+
+
+async def in_user_namespace(node: CsiNode, script: str) -> str:
+    """What a shell prints that is root in user and mount namespaces of its own, on the node."""
+    assert node.holder is not None
+    enter = ("nsenter", f"--mount=/proc/{node.holder.pid}/ns/mnt", "unshare", "--user", "--map-root-user", "--mount")
+    process = await asyncio.create_subprocess_exec(*enter, "sh", "-c", script, stdout=asyncio.subprocess.PIPE)
+    output, _ = await process.communicate()
+    return output.decode()
 
 
 async def test_publishing_ten_times_makes_one_mount(
@@ -366,6 +398,36 @@ async def test_hundred_pods_at_once_all_get_their_model(
     await asyncio.gather(*(stub.NodeUnpublishVolume(pod.unpublish_request()) for pod in pods))
     assert node.mounts() == []
     assert agent.pins == {}
+
+
+async def test_running_out_of_descriptors_is_not_final_and_over_once_there_are_some(
+    node: CsiNode, agent: FakeAgent, stub: csi_pb2_grpc.NodeStub
+) -> None:
+    driver = node.drivers[-1].pid
+    await stub.NodePublishVolume(node.pod().publish_request())
+    usual = resource.prlimit(driver, resource.RLIMIT_NOFILE)
+    resource.prlimit(driver, resource.RLIMIT_NOFILE, (len([*Path(f"/proc/{driver}/fd").iterdir()]), usual[1]))
+    pod = node.pod()
+    code = await code_of(stub.NodePublishVolume(pod.publish_request()))
+    assert code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+    resource.prlimit(driver, resource.RLIMIT_NOFILE, usual)
+    await stub.NodePublishVolume(pod.publish_request())
+    assert len(node.mounts()) == 2
+
+
+async def test_a_driver_that_was_stopped_for_a_while_goes_on_where_it_was(
+    node: CsiNode, agent: FakeAgent, stub: csi_pb2_grpc.NodeStub
+) -> None:
+    """As in a paused virtual machine: a call waits meanwhile, and its caller gives up."""
+    pod = node.pod()
+    node.drivers[-1].send_signal(signal.SIGSTOP)
+    code = await code_of(stub.NodePublishVolume(pod.publish_request(), timeout=1.0))
+    assert code is grpc.StatusCode.DEADLINE_EXCEEDED
+    node.drivers[-1].send_signal(signal.SIGCONT)
+    await stub.NodeUnpublishVolume(pod.unpublish_request(), wait_for_ready=True)
+    assert node.mounts() == []
+    await stub.NodePublishVolume(pod.publish_request())
+    assert len(node.mounts()) == len(agent.pins) == 1
 
 
 async def test_pods_read_on_while_the_driver_is_replaced(
