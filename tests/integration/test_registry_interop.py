@@ -1,4 +1,4 @@
-"""What others push is pulled, and what we push others pull: the oras Python client, and skopeo where installed."""
+"""What others push is pulled, and what we push others pull: the oras Python client, and skopeo and modctl where installed."""
 
 from __future__ import annotations
 
@@ -89,6 +89,42 @@ def test_skopeo_copies_what_is_pushed(registry: Registry, model: Path, tmp_path:
         pulled = pull(store, parse_reference(f"oci://{copied}"), options=options(registry))
     assert pulled.revision == pushed.revision
     assert pulled.tree == pushed.tree
+
+
+def modctl(*arguments: str, storage: Path) -> None:
+    """ModelPack's own tool, with a store of its own."""
+    subprocess.run(
+        ["modctl", "--storage-dir", storage, "--log-dir", storage, "--no-progress", *arguments],
+        check=True, timeout=120, capture_output=True,
+    )  # fmt: skip
+
+
+NO_MODCTL = pytest.mark.skipif(
+    shutil.which("modctl") is None, reason="modctl not found: build it from a checkout of github.com/modelpack/modctl"
+)
+
+
+@NO_MODCTL
+def test_modctl_pulls_what_is_pushed(registry: Registry, model: Path, tmp_path: Path) -> None:
+    name = f"{registry.host}/interop/for-modctl:v1"
+    push(model, parse_reference(f"oci://{name}"), options=options(registry))
+    out = tmp_path / "out"
+    modctl("pull", "--plain-http", "--extract-from-remote", "--extract-dir", str(out), name, storage=tmp_path / "s")
+    assert contents(out) == FILES
+
+
+@NO_MODCTL
+@pytest.mark.parametrize("layers", [("--raw",), ()], ids=["raw", "tar"])
+def test_what_modctl_builds_and_pushes_is_pulled(
+    registry: Registry, model: Path, tmp_path: Path, layers: tuple[str, ...]
+) -> None:
+    name = f"{registry.host}/interop/by-modctl:{len(layers)}"
+    storage, modelfile = tmp_path / "s", tmp_path / "Modelfile"
+    modctl("modelfile", "generate", str(model), "--output", str(tmp_path), storage=storage)
+    modctl("build", *layers, "-f", str(modelfile), "-t", name, str(model), storage=storage)
+    modctl("push", "--plain-http", name, storage=storage)
+    with Store.open(tmp_path / "store") as store:
+        assert contents(pull(store, parse_reference(f"oci://{name}"), options=options(registry)).path) == FILES
 
 
 def test_the_manifest_is_a_modelpack_artifact(registry: Registry, model: Path) -> None:

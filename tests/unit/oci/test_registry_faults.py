@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from api.errors import InvalidArtifact, NotFound, SourceUnavailable, WarmsetError
+from api.errors import InvalidArtifact, NotFound, SourceUnavailable, UnsupportedSource, WarmsetError
 from api.reference import parse_reference
 from cache.pull import Pulled, pull
 from cache.sources import SourceOptions
@@ -107,6 +107,48 @@ def test_x09_a_config_of_gigabytes_is_never_fetched(registry: FakeRegistry, stor
     registry.add_manifest("m/tiny", "v1", manifest)
     assert contents(bring(registry, store, "m/tiny:v1")) == FILES
     assert registry.requests("a" * 64) == []
+
+
+KIT = "application/vnd.kitops.modelkit."
+
+
+def modelkit(registry: FakeRegistry, kitfile: bytes, *, layer: str) -> None:
+    """A ModelKit of one raw layer of this kind, and what its Kitfile says."""
+    manifest = registry.model({"a.bin": b"adapter"})
+    del manifest["artifactType"]
+    config = registry.add_blob(kitfile)
+    manifest["config"] = {"mediaType": f"{KIT}config.v1+json", "digest": str(config), "size": len(kitfile)}
+    manifest["layers"][0]["mediaType"] = f"{KIT}{layer}.v1.raw"
+    registry.add_manifest("m/kit", "v1", manifest)
+
+
+def test_a_modelkit_whose_model_lies_in_another_one_is_refused_by_name(registry: FakeRegistry, store: Store) -> None:
+    modelkit(registry, b'{"model": {"name": "x", "path": "r.example.com/base/llama:v1"}}', layer="modelpart")
+    with pytest.raises(UnsupportedSource, match="base/llama:v1"):
+        bring(registry, store, "m/kit:v1", allow_executable=True)
+
+
+@pytest.mark.parametrize("kitfile", [b'{"datasets": []}', b'{"model": {"path": "./model"}}'])
+def test_a_modelkit_without_a_model_and_a_parent_is_what_its_layers_are(
+    registry: FakeRegistry, store: Store, kitfile: bytes
+) -> None:
+    modelkit(registry, kitfile, layer="dataset")
+    assert contents(bring(registry, store, "m/kit:v1", allow_executable=True)) == {"a.bin": b"adapter"}
+
+
+def test_the_description_of_a_modelkit_with_a_model_is_not_fetched(registry: FakeRegistry, store: Store) -> None:
+    modelkit(registry, b"never read", layer="model")
+    bring(registry, store, "m/kit:v1", allow_executable=True)
+    assert len(registry.requests("/blobs/")) == 1
+
+
+@pytest.mark.parametrize("kitfile", [b"[", b'{"model": 5}'])
+def test_a_modelkit_whose_description_is_malformed_is_refused(
+    registry: FakeRegistry, store: Store, kitfile: bytes
+) -> None:
+    modelkit(registry, kitfile, layer="dataset")
+    with pytest.raises(InvalidArtifact, match="Kitfile"):
+        bring(registry, store, "m/kit:v1")
 
 
 HOSTILE = "x\x1b[2J\x1b]0;owned\x07\r\nlevel=error msg=forged \u202e\u2028" + "y" * 100_000
