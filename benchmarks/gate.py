@@ -18,19 +18,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from api import keys
 from cli.logs import log_json
 from kube.client import Client
 from kube.reflector import Key, Reflector
-from kube.resources import POD, Resource
-from tests.support.control import TEAM, agent_says, controlling, make_model, make_node, pod
+from kube.resources import POD
+from tests.support.control import TEAM, agent_says, controlling, install_crds, make_model, make_node, pod
 from tests.support.controlplane import HOW_TO_GET, missing_binaries, start_control_plane
 
 NODES = 10
-CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False)
-CRD_FOLDER = Path(__file__).parents[1] / "deploy" / "chart" / "crds"
 
 
 def main() -> None:
@@ -59,10 +55,7 @@ async def measure(kubeconfig: Path, *, pods: int) -> dict[str, Any]:
 
     created, held = [], []
     async with await Client.connect(kubeconfig=kubeconfig) as client:
-        for path in CRD_FOLDER.glob("*.yaml"):
-            body = yaml.safe_load(path.read_text())
-            await client.patch(CRDS, body["metadata"]["name"], body, kind="apply", force=True)
-        await asyncio.sleep(2)  # until the API server serves them
+        await install_crds(client)
         async with controlling(client):
             await make_model(client)
             for index in range(NODES):

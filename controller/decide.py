@@ -8,7 +8,7 @@ has run out. Once one member is free the group counts as released: members that 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -21,6 +21,7 @@ from controller.groups.placer import DEFAULT, placer
 from controller.kueue.placed import Placed
 from controller.plan import Plan, Planner, plan
 from controller.pods import Pod, gates, is_gated, key, node
+from controller.seats import seats
 from controller.sight import Sight
 from controller.warmth import Wanted, agreeing
 
@@ -54,7 +55,8 @@ class GroupFacts:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """``plan`` is what the NodeCaches should say from now on; ``release`` names the pods to let go with ``terms``.
+    """``plan`` is what the NodeCaches should say from now on; ``release`` names the pods to let go with ``terms``, and
+    ``seats`` the node that is proposed to the scheduler for each.
 
     ``reason`` is Warming, Warm, Released, or the name of what is in the way; ``message`` says it to a person.
     """
@@ -64,6 +66,7 @@ class Decision:
     plan: Plan = field(default_factory=Plan)
     release: tuple[tuple[str, str], ...] = ()
     terms: Terms = field(default_factory=Terms)
+    seats: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 def decide(facts: GroupFacts, *, now: datetime) -> Decision:
@@ -86,7 +89,8 @@ def decide(facts: GroupFacts, *, now: datetime) -> Decision:
     if warm is not None and ours_only:
         terms = Terms(hostnames=_hostnames(facts, warm), domain=_domain(facts, chosen.domain))
         message = f"{len(warm)} of {len(chosen.all_nodes)} planned nodes are warm and hold all {len(gated)} pods"
-        return Decision("Warm", message, plan=chosen, release=ours_only, terms=terms)
+        seated = _seats(facts, ours_only, sorted(warm, key=chosen.all_nodes.index))
+        return Decision("Warm", message, plan=chosen, release=ours_only, terms=terms, seats=seated)
     progress = _progress(facts, chosen)
     if expired:
         return replace(_force(facts, ours_only, f"held for long enough; {progress}"), plan=chosen)
@@ -178,7 +182,7 @@ def _after_release(facts: GroupFacts, gated: tuple[Pod, ...]) -> Decision:
     warm = tuple(sorted(n.node for n in agreeing(nodes, facts.wanted))) if facts.wanted else ()
     terms = Terms(hostnames=_hostnames(facts, warm), domain=_domain(facts, _domain_of_bound(facts)))
     message = f"{len(bound)} of {facts.member.size} pods are on nodes"
-    return Decision("Released", message, plan=kept, release=late, terms=terms)
+    return Decision("Released", message, plan=kept, release=late, terms=terms, seats=_seats(facts, late, warm))
 
 
 def _warm_nodes(facts: GroupFacts, chosen: Plan) -> tuple[str, ...] | None:
@@ -192,6 +196,15 @@ def _warm_nodes(facts: GroupFacts, chosen: Plan) -> tuple[str, ...] | None:
     if not plan(_demand(facts), (node.candidate() for node in facts.nodes.some(warm))).fits:
         return None
     return tuple(warm)
+
+
+def _seats(facts: GroupFacts, going: Iterable[tuple[str, str]], names: Iterable[str]) -> Mapping[tuple[str, str], str]:
+    """Only the default scheduler is proposed to; where Kueue named each node, its selectors say more."""
+    if {placer(pod) for pod in facts.pods} != {DEFAULT}:
+        return {}
+    chosen = frozenset(going)
+    waiting = [pod for pod in facts.pods if not node(pod) and not is_gated(pod)]
+    return seats([pod for pod in facts.pods if key(pod) in chosen], [facts.nodes[n] for n in names], waiting=waiting)
 
 
 def _hostnames(facts: GroupFacts, names: Sequence[str]) -> tuple[str, ...]:

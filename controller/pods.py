@@ -58,6 +58,11 @@ def node(pod: Pod) -> str:
     return str(pod["spec"].get("nodeName") or "")
 
 
+def nominated(pod: Pod) -> str:
+    """The node that was proposed for the pod, or ''."""
+    return str((pod.get("status") or {}).get("nominatedNodeName") or "")
+
+
 def is_terminal(pod: Pod) -> bool:
     return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import structlog
 
@@ -17,12 +17,25 @@ _TRIES = 4
 log = structlog.get_logger()
 
 
-async def release(client: Client, pods: Iterable[Pod], terms: Terms) -> None:
+async def release(client: Client, pods: Iterable[Pod], terms: Terms, *, seats: Mapping[tuple[str, str], str]) -> None:
     """Raises ApiError or ClusterUnavailable when a pod could not be patched; the others are released all the same."""
-    results = await asyncio.gather(*(_release(client, pod, terms) for pod in pods), return_exceptions=True)
+    going = (_propose_and_release(client, pod, terms, seat=seats.get(key(pod), "")) for pod in pods)
+    results = await asyncio.gather(*going, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):
             raise result
+
+
+async def _propose_and_release(client: Client, pod: Pod, terms: Terms, *, seat: str) -> None:
+    """The proposal first: once the gate is gone, the scheduler may be faster than we are."""
+    if seat:
+        namespace, name = key(pod)
+        body = {"metadata": {"uid": pod["metadata"]["uid"]}, "status": {"nominatedNodeName": seat}}
+        try:
+            pod = await client.patch(POD, name, body, namespace=namespace, subresource="status")
+        except ApiError as error:  # it is only a proposal
+            log.info("release.not_proposed", pod=f"{namespace}/{name}", node=seat, error=str(error))
+    await _release(client, pod, terms)
 
 
 async def _release(client: Client, pod: Pod, terms: Terms) -> None:

@@ -63,7 +63,7 @@ def _look(context: Context, group: str) -> GroupFacts | None:
 
 async def _let_go(context: Context, facts: GroupFacts, decision: Decision, *, now: datetime) -> None:
     going = [pod for pod in facts.pods if key(pod) in decision.release]
-    await release(context.client, going, decision.terms)
+    await release(context.client, going, decision.terms, seats=decision.seats)
     log.info(
         "group.released",
         group=f"{facts.member.namespace}/{facts.member.name}",

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
-import yaml
 
 from api.resources import GROUP, VERSION
 from kube.client import ApiError, Client, Object
 from kube.resources import LEASE, MUTATING_WEBHOOK, NODE, POD, Resource
+from tests.support.control import install_crds
 from tests.support.controlplane import HOW_TO_GET, ControlPlane, missing_binaries, start_control_plane
 from tests.support.lws import LEADER_WORKER_SETS, STATEFUL_SETS
 
 MODELS = Resource(GROUP, VERSION, "models", "Model")
 WARM_SETS = Resource(GROUP, VERSION, "warmsets", "WarmSet")
 NODE_CACHES = Resource(GROUP, VERSION, "nodecaches", "NodeCache", namespaced=False)
-CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False)
-CRD_FOLDER = Path(__file__).parents[2] / "deploy" / "chart" / "crds"
 
 
 @pytest.fixture(scope="session")
@@ -39,24 +35,9 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
 async def cluster(control_plane: ControlPlane) -> AsyncIterator[Client]:
     """An administrator's client on a cluster that has our CRDs and nothing of an earlier test."""
     async with await Client.connect(kubeconfig=control_plane.kubeconfig) as client:
-        await _install_crds(client)
+        await install_crds(client)
         yield client
         await _sweep(client)
-
-
-async def _install_crds(client: Client) -> None:
-    for path in sorted(CRD_FOLDER.glob("*.yaml")):
-        body = yaml.safe_load(path.read_text())
-        await client.patch(CRDS, body["metadata"]["name"], body, kind="apply", force=True)
-    for resource in (MODELS, WARM_SETS, NODE_CACHES):
-        for _ in range(100):
-            try:
-                await client.list(resource)
-                break
-            except ApiError as error:
-                if error.status != 404:
-                    raise
-                await asyncio.sleep(0.05)
 
 
 async def _sweep(client: Client) -> None:

@@ -78,6 +78,7 @@ async def test_a_pod_is_held_until_its_node_is_warm_and_prefers_it(control: Cont
     (term,) = node_affinity(body)[PREFERRED]
     assert (term["weight"], term["preference"]["matchExpressions"][0]["values"]) == (100, ["n1"])
     assert REQUIRED not in node_affinity(body)
+    assert body["status"].get("nominatedNodeName", "n1") == "n1"  # the scheduler clears it when it binds
 
     async def bound() -> bool:
         return bool((await cluster.get(POD, "one", namespace=TEAM))["spec"].get("nodeName") == "n1")
@@ -118,6 +119,22 @@ async def test_the_api_server_takes_the_patch_whatever_affinity_a_pod_has(
     for old, new in zip(terms, after[REQUIRED]["nodeSelectorTerms"], strict=True):
         assert new["matchExpressions"][-1] == {"key": "rack", "operator": "In", "values": ["r1"]}
         assert new["matchExpressions"][:-1] == old.get("matchExpressions", [])
+
+
+async def test_the_scheduler_takes_the_node_that_is_proposed_to_it(cluster: Client, control: Control) -> None:
+    """Of 200 nodes the scheduler scores every second one; the one that is warm is looked at first all the same."""
+    await make_model(cluster)
+    await asyncio.gather(*(make_node(cluster, f"n{index}") for index in range(200)))
+    for index in range(4):
+        warm = f"n{index * 40 + 7}"
+        await agent_says(cluster, warm, {"llama": "Ready"})
+        await create(cluster, f"p{index}")
+        await released(cluster, f"p{index}", within_s=10)
+
+        async def there(name: str = f"p{index}", warm: str = warm) -> bool:
+            return (await cluster.get(POD, name, namespace=TEAM))["spec"].get("nodeName") == warm
+
+        await eventually(there, what=f"p{index} on {warm}")
 
 
 async def test_an_exclusive_leader_goes_before_its_workers_exist_and_they_follow(

@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from api import keys
 from api.resources import API_VERSION
 from controller.config import Config, Sources
 from controller.manager import run
-from controller.resources import MODEL, NODE_CACHE
+from controller.resources import MODEL, NODE_CACHE, WARM_SET
 from kube.client import ApiError, Client, Object
-from kube.resources import CONFIG_MAP, MUTATING_WEBHOOK, NAMESPACE, NODE, POD, SECRET
+from kube.resources import CONFIG_MAP, MUTATING_WEBHOOK, NAMESPACE, NODE, POD, SECRET, Resource
 from tests.support.installation import eventually
+from tests.support.lws import CRDS
 from tests.support.processes import free_port
 
+CRD_FOLDER = Path(__file__).parents[2] / "deploy" / "chart" / "crds"
 HOME = "warmset-home"  # the controller's namespace
 TEAM = "team"
 REVISION = "sha256:" + "a" * 64
@@ -37,12 +42,12 @@ class Control:
             listen_http=f"127.0.0.1:{self.http}",
             certificate_hosts=("127.0.0.1",),
             sources=Sources(plain_http=("127.0.0.1:9",)),
+            **settings,
         )
         self._identity = identity
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-            **settings,
     def start(self) -> None:
         self._task = asyncio.create_task(run(self.client, self.config, identity=self._identity, stop=self._stop))
 
@@ -149,6 +154,25 @@ def pod(name: str, *, annotations: dict[str, str] | None = None, gpus: int = 0, 
         "metadata": {"name": name, "annotations": annotations or {}},
         "spec": {"containers": [container]} | spec,
     }
+
+
+async def install_crds(client: Client) -> None:
+    """The project's own, until the API server serves them."""
+    for path in sorted(CRD_FOLDER.glob("*.yaml")):
+        body = yaml.safe_load(path.read_text())
+        await client.patch(CRDS, body["metadata"]["name"], body, kind="apply", force=True)
+    for resource in (MODEL, WARM_SET, NODE_CACHE):
+
+        async def served(resource: Resource = resource) -> bool:
+            try:
+                await client.list(resource)
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+                return False
+            return True
+
+        await eventually(served, what=resource.plural)
 
 
 async def make_model(client: Client, name: str = "llama", **spec: Any) -> Object:

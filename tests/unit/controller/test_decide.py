@@ -73,6 +73,7 @@ def test_all_pods_go_together_when_the_nodes_are_warm_and_prefer_them_by_hostnam
     assert (decision.reason, decision.release) == ("Warm", BOTH_KEYS)
     assert decision.terms.hostnames == ("host-n1", "host-n2")
     assert decision.terms.domain is None
+    assert decision.seats == dict(zip(BOTH_KEYS, ("n1", "n2"), strict=True))
 
 
 def test_warm_nodes_with_different_trees_are_not_one_group() -> None:
@@ -108,7 +109,8 @@ def test_where_another_scheduler_places_nothing_is_required() -> None:
     pods = tuple(pod(name, schedulerName="kai") for name in ("a", "a-1"))
     facts = group(*pods, nodes=(node("n1", "Ready"), node("n2", "Ready")))
     facts = replace(facts, member=replace(facts.member, topology_key="rack"))
-    assert decide(facts, now=NOW).terms.domain is None
+    decision = decide(facts, now=NOW)
+    assert (decision.reason, decision.terms.domain, decision.seats) == ("Warm", None, {})
 
 
 def test_a_late_member_follows_the_domain_of_the_leader() -> None:
