@@ -17,7 +17,7 @@ from cache.exchange.ask import ask_for_manifest
 from cache.exchange.files import StoredBytes
 from cache.exchange.group import Exchanges
 from cache.exchange.holding import Holding, in_order, remember
-from cache.exchange.run import exchange
+from cache.exchange.run import Deserted, exchange
 from cache.http.ranges import RangesIgnored
 from cache.intake import Intake
 from cache.origin import Origin
@@ -77,12 +77,12 @@ def fetch_together(
     cancel: threading.Event,
     on_progress: Callable[[Progress], None] | None,
 ) -> frozenset[Digest]:
-    """Fetch what a group shares; returns the digests of all of it, or none where the source serves no ranges.
+    """Fetch what a group shares; returns the digests of all of it, or none where it was of no use.
 
     ``present`` may be taken as it is. Layers are in the store as blobs then, that no tree links.
     """
     wanted = shared_blobs(resolved.artifact)
-    if all(file.digest in present for file in wanted):
+    if not exchanges.group.others or all(file.digest in present for file in wanted):
         return frozenset()
     try:
         exchange(
@@ -99,6 +99,6 @@ def fetch_together(
             cancel=cancel,
             on_progress=on_progress,
         )
-    except RangesIgnored:
+    except (RangesIgnored, Deserted):
         return frozenset()
     return frozenset(file.digest for file in wanted)

@@ -11,6 +11,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from time import monotonic
 from typing import Any, NoReturn
@@ -21,7 +22,7 @@ from aiohttp import web
 from api.errors import InvalidRequest
 from api.node import AgentStatus, PeerSetAside
 from api.resources import AgentInfo, NodeCacheStatus
-from cache.exchange.group import Exchanges, Group, SetAside
+from cache.exchange.group import SetAside
 from cache.exchange.holding import remembered
 from cache.store import Store, Usage
 from daemonset import http, peers, socket_api
@@ -29,7 +30,7 @@ from daemonset.broker import BrokerClient
 from daemonset.changed import Changed
 from daemonset.config import AgentConfig, Cluster, split_address
 from daemonset.desired import from_config
-from daemonset.fetch import fetcher
+from daemonset.fetch import alone, fetcher
 from daemonset.grants import Grants
 from daemonset.logins import Logins
 from daemonset.metrics import Metrics
@@ -37,6 +38,7 @@ from daemonset.open_models import OpenModels
 from daemonset.preload import Preload
 from daemonset.publications import Publications
 from daemonset.pulls import Fetch, Pulls
+from daemonset.sharing import Sharing, sharing_of
 from daemonset.standalone import ConfiguredGrants
 from daemonset.upkeep import Upkeep
 
@@ -61,29 +63,30 @@ async def run(config: AgentConfig) -> None:
         Store.open, config.root, io=config.io, wait_s=LOCK_WAIT_S, watermarks=config.watermarks
     ) as store:
         async with AsyncExitStack() as stack:
-            exchanges = None
-            if config.peers is not None:
-                exchanges = Exchanges(Group.listed(config.peers.members, me=config.peers.listen))
+            sharing = sharing_of(config, store=store)
+            if sharing is not None:
                 for holding in await asyncio.to_thread(remembered, store):
-                    exchanges.hold(holding)
-                host, port = split_address(config.peers.listen)
-                app = peers.application(exchanges, store=store, admission=None)
-                await stack.enter_async_context(_serving(app, lambda runner: web.TCPSite(runner, host, port)))
+                    sharing.exchanges.hold(holding)
+                host, port = split_address(sharing.listen)
+                tls = sharing.tls.server if sharing.tls else None
+                app = peers.application(sharing.exchanges, store=store, admission=sharing.admission)
+                site = partial(web.TCPSite, host=host, port=port, ssl_context=tls)
+                await stack.enter_async_context(_serving(app, site))
             fetch = fetcher(
                 store,
                 limits=config.limits,
                 ambient=config.cluster is None,
                 allow_executable=config.allow_executable,
-                exchanges=exchanges,
+                share=sharing.share if sharing else alone,
                 mirrors=config.mirrors,
             )
-            await Agent(config, store=store, fetch=fetch, exchanges=exchanges).run(stop)
+            await Agent(config, store=store, fetch=fetch, sharing=sharing).run(stop)
 
 
 class Agent:
     """All parts of one agent. ``fetch`` is a parameter so that tests can stand in for the network."""
 
-    def __init__(self, config: AgentConfig, *, store: Store, fetch: Fetch, exchanges: Exchanges | None = None) -> None:
+    def __init__(self, config: AgentConfig, *, store: Store, fetch: Fetch, sharing: Sharing | None = None) -> None:
         self._config = config
         self._store = store
         self._stopping = False
@@ -113,7 +116,8 @@ class Agent:
             store, pulls=self._pulls, grants=grants, logins=logins, preload=self._preload, changed=self._changed
         )
         self._open_models = OpenModels(store, pulls=self._pulls, grants=grants, changed=self._changed)
-        self._set_aside: Callable[[], list[SetAside]] = exchanges.peers_set_aside if exchanges else list
+        self._sharing = sharing
+        self._set_aside: Callable[[], list[SetAside]] = sharing.exchanges.peers_set_aside if sharing else list
         self._metrics.watch(
             models=self._pulls.statuses, publications=self._publications.count, set_aside=self._set_aside
         )
@@ -201,7 +205,11 @@ class Agent:
             reserved=usage.reserved,
             paused=self._pulls.paused,
             models=self._pulls.statuses()[:MAX_MODELS],
-            agent=AgentInfo(address=self._config.cluster.advertise if self._config.cluster else "", version=VERSION),
+            agent=AgentInfo(
+                address=self._config.cluster.advertise if self._config.cluster else "",
+                key=self._sharing.key if self._sharing else "",
+                version=VERSION,
+            ),
         )
 
     async def _usage(self, *, max_age_s: float) -> Usage:

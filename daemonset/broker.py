@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import ssl
+from typing import TypeVar
 
 import aiohttp
 import msgspec
 
-from api.broker import Grant, GrantRequest
+from api.broker import Cohort, CohortRequest, Grant, GrantRequest
 from api.errors import ClusterUnavailable, Forbidden, NotFound, RateLimited, WarmsetError, error_class
 from api.node import NodeError
+from api.resources import Wire
 from daemonset.config import Broker
 from daemonset.desired import Desired
 
 TIMEOUT_S = 10.0
 MAX_ANSWER_BYTES = 1 << 20
+
+T = TypeVar("T", bound=Wire)
 
 
 class BrokerClient:
@@ -25,7 +29,16 @@ class BrokerClient:
 
     async def grant(self, desired: Desired) -> Grant:
         """Raises Forbidden, ClusterUnavailable, or the failure that the broker names."""
-        request = GrantRequest(model=desired.model, revision=desired.revision)
+        grant = await self._ask("grants", GrantRequest(model=desired.model, revision=desired.revision), Grant)
+        if grant.revision != desired.revision:
+            raise ClusterUnavailable(f"the broker granted revision {grant.revision!r} instead of {desired.revision!r}")
+        return grant
+
+    async def cohort(self, request: CohortRequest) -> Cohort:
+        """Raises NotFound where this node pulls alone, and as ``grant``."""
+        return await self._ask("cohorts", request, Cohort)
+
+    async def _ask(self, what: str, request: GrantRequest | CohortRequest, kind: type[T]) -> T:
         try:
             token = self._broker.token_file.read_text().strip()
             tls = ssl.create_default_context(cafile=str(self._broker.ca_file))
@@ -38,7 +51,7 @@ class BrokerClient:
             async with (
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as session,
                 session.post(
-                    f"{self._broker.url}/v1/grants",
+                    f"{self._broker.url}/v1/{what}",
                     data=msgspec.json.encode(request),
                     headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
                     ssl=tls,
@@ -52,13 +65,10 @@ class BrokerClient:
         if status != 200:
             raise _failure(status, body)
         try:
-            grant = msgspec.json.decode(body, type=Grant)
+            return msgspec.json.decode(body, type=kind)
         except msgspec.DecodeError:
             # Not chained: the decoder's message may quote the body, and the body may hold a credential.
-            raise ClusterUnavailable("the broker's answer is not a grant") from None
-        if grant.revision != request.revision:
-            raise ClusterUnavailable(f"the broker granted revision {grant.revision!r} instead of {request.revision!r}")
-        return grant
+            raise ClusterUnavailable(f"the broker's answer is not a {kind.__name__}") from None
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

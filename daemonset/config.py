@@ -90,12 +90,24 @@ class Broker:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """Sharing pulls with other nodes of a cluster."""
+
+    listen: str
+    """host:port at which this agent serves its peers; they reach it at ``cluster.advertise``."""
+    signers_file: Path
+    """Public keys that sign capabilities, written by the controller. Read anew when it changes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
     """What only an agent in a cluster has."""
 
     broker: Broker
     kubeconfig: Path | None = None
     """Instead of the pod's own service account."""
+    exchange: Exchange | None = None
+    """How pulls are shared with other nodes; none means that each takes its own copy."""
     advertise: str = ""
     """host:port at which other nodes reach this agent, as its status says; empty means the listen address."""
 
@@ -108,8 +120,11 @@ class Peers:
     """host:port at which this agent serves the others; one of ``members``."""
     members: tuple[str, ...]
     """host:port of every member, 32 at most."""
+    key_file: Path | None = None
+    """The group's key, the same on every member and readable to nobody else: members prove themselves with it, and what
+    goes between them is encrypted. Made with ``openssl genpkey -algorithm ed25519``."""
     without_security: bool = False
-    """Must be true, and every address a loopback one: members do not prove themselves to each other yet."""
+    """Instead of a key, on loopback addresses alone: whoever is on this machine may read what its agents hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,6 +243,8 @@ def _check(config: AgentConfig) -> None:
         raise ValueError("'cluster.broker.url' must be https://…, because credentials pass there")
     elif config.cluster.advertise:
         split_address(config.cluster.advertise)
+        if config.cluster.exchange is not None:
+            split_address(config.cluster.exchange.listen)
     for name, value in (("pulls", config.limits.pulls), ("workers", config.limits.workers)):
         if not 1 <= value <= 64:
             raise ValueError(f"'limits.{name}' must be 1 to 64, not {value}")
@@ -262,10 +279,10 @@ def _check_peers(peers: Peers) -> None:
         raise ValueError("'peers.members' must hold the address in 'peers.listen'")
     if len(addresses) > MAX_MEMBERS or len(set(addresses)) != len(addresses):
         raise ValueError(f"'peers.members' must be {MAX_MEMBERS} different addresses at most")
-    if not peers.without_security or not all(_is_loopback(host) for host, _ in addresses):
-        raise ValueError(
-            "'peers' works on this machine alone: loopback addresses, and 'without_security: true' to say that you know"
-        )
+    if (peers.key_file is None) is not peers.without_security:
+        raise ValueError("'peers' must have either a 'key_file' or 'without_security: true'")
+    if peers.without_security and not all(_is_loopback(host) for host, _ in addresses):
+        raise ValueError("'peers.without_security' is for loopback addresses alone: other members need a 'key_file'")
 
 
 def _is_loopback(host: str) -> bool:

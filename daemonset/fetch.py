@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import structlog
@@ -22,7 +23,14 @@ from cache.transfer.throttle import Rate
 from daemonset.config import Limits
 from daemonset.pulls import Fetch
 
+Share = Callable[[Grant], AbstractContextManager[Exchanges | None]]
+
 log = structlog.get_logger()
+
+
+def alone(_: Grant) -> AbstractContextManager[None]:
+    """Shares with nobody."""
+    return nullcontext()
 
 
 def fetcher(
@@ -31,31 +39,32 @@ def fetcher(
     limits: Limits,
     ambient: bool,
     allow_executable: bool = False,
-    exchanges: Exchanges | None = None,
+    share: Share = alone,
     mirrors: Sequence[Mirror] = (),
 ) -> Fetch:
     """``ambient`` lets a stand-alone agent use its user's logins; in a cluster a node has none to lend.
 
-    ``exchanges`` shares the pulls with a group.
+    ``share`` says with whom each pull is shared.
     """
     ways = Mirrors(mirrors, on_failure=_log_mirror)  # one for all pulls, so that none asks where another has failed
     most = limits.download_bytes_per_second
     rate = None if most is None else Rate(most)  # and one rate: whichever pulls run share all of it
 
     def fetch(grant: Grant, *, on_progress: Callable[[Progress], None], cancel: threading.Event) -> Pulled:
-        return pull(
-            store,
-            parse_reference(grant.source),
-            options=replace(source_options(grant, ambient=ambient), mirrors=ways),
-            include=grant.include,
-            exclude=grant.exclude,
-            allow_executable=allow_executable,
-            workers=limits.workers,
-            on_progress=on_progress,
-            cancel=cancel,
-            limit=rate,
-            exchanges=exchanges,
-        )
+        with share(grant) as exchanges:
+            return pull(
+                store,
+                parse_reference(grant.source),
+                options=replace(source_options(grant, ambient=ambient), mirrors=ways),
+                include=grant.include,
+                exclude=grant.exclude,
+                allow_executable=allow_executable,
+                workers=limits.workers,
+                on_progress=on_progress,
+                cancel=cancel,
+                limit=rate,
+                exchanges=exchanges,
+            )
 
     return fetch
 

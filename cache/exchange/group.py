@@ -22,10 +22,14 @@ SET_ASIDE_REASONS = (WRONG_BYTES, DOES_NOT_SEND)
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """Where a member is (host:port), and the hash of its key; empty where members do not prove themselves."""
+    """Where a member is (host:port), and the hash of its key; empty where members do not prove themselves.
+
+    ``node`` is what people know it by, where that is neither its name in the group nor its address.
+    """
 
     address: str
     key: str = ""
+    node: str = ""
 
 
 class Contacts:
@@ -36,6 +40,11 @@ class Contacts:
 
     def update(self, known: Mapping[str, Contact]) -> None:
         self._known = {**self._known, **known}
+
+    def known_as(self, member: str) -> str:
+        """The same in every group that the member is in."""
+        contact = self._known.get(member)
+        return contact.node or contact.address if contact else member
 
     def reach(self, member: str) -> Contact:
         """Raises SourceUnavailable while nobody knows where it is."""

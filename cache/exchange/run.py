@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 import structlog
@@ -37,11 +38,16 @@ BUSY_STRIKE = 1  # it may well be, for ten seconds
 UPSTREAM_POLICY = RetryPolicy()
 # What may be so for this node alone: others may still be let in, and pass it on.
 UNREACHABLE = (SourceUnavailable, NotFound, Unauthorized, Forbidden)
+DESERTED_S = 10.0  # members that begin at the same time as one who joins them are there by then
 HASHERS = 2
 _TICK_S = 0.1
 _LEAVE_S = 10.0
 
 log = structlog.get_logger()
+
+
+class Deserted(Exception):
+    """This node came later, owns nothing, and there is nobody (any more) to read from."""
 
 
 def exchange(
@@ -62,9 +68,9 @@ def exchange(
     """Bring all of ``wanted`` into the store together with the group. All are committed on return.
 
     ``wanted`` MUST be the same list on every member, ``present`` are those that this one has; ``manifest`` as of a
-    Holding. Raises the first error of
-    a thread, Cancelled, or RangesIgnored where the source serves no ranges. On success peers go on reading what came,
-    until ``exchanges`` is told that the whole tree is held, or that it is not.
+    Holding. Raises the first error of a thread, Cancelled, RangesIgnored where the source serves no ranges, or
+    Deserted. On success peers go on reading what came, until ``exchanges`` is told that the whole tree is held, or that
+    it is not.
     """
     size = chunk_map(wanted, members=len(exchanges.group.members)).chunk_bytes
     files = Files.open(wanted, present=present, store=store, chunk_bytes=size)
@@ -110,6 +116,7 @@ class _Run:
         self._lock = threading.Lock()
         self._first = threading.Semaphore(0)  # released once for each peer that was asked for its state
         self._cut_off = False
+        self._last_company = time.monotonic()  # when a member last told that it takes part
         meter.reused(files.resumed_bytes)
 
     def run(self, cancel: threading.Event, on_progress: Callable[[Progress], None] | None) -> None:
@@ -131,6 +138,8 @@ class _Run:
                 self._stop.wait(_TICK_S)
                 if cancel.is_set():
                     self._leave(Cancelled("the transfer was cancelled"))
+                if self._me is None and time.monotonic() - self._last_company > DESERTED_S:
+                    self._leave(Deserted())
                 if on_progress is not None:
                     on_progress(self._meter.snapshot())
         finally:
@@ -273,6 +282,7 @@ class _Run:
                 else:
                     if state is not None:
                         known = True
+                        self._last_company = time.monotonic()
                         self.coordinator.heard(member, state)
                     elif known:
                         self.coordinator.died(member)  # it gave the pull up
@@ -308,7 +318,8 @@ class _Run:
         self._set_aside(member, reason=WRONG_BYTES, message="it served wrong bytes")
 
     def blamed(self) -> frozenset[int]:
-        return frozenset(n for n, member in enumerate(self._members) if self._exchanges.serves_wrong_bytes(member))
+        peers = map(self._group.contacts.known_as, self._members)
+        return frozenset(n for n, peer in enumerate(peers) if self._exchanges.serves_wrong_bytes(peer))
 
     def _read_again(self, session: Session | PeerSession, chunk: int, into: memoryview, *, link: Link) -> None:
         place = self._files.chunks.place(chunk)
@@ -320,6 +331,7 @@ class _Run:
 
     def _set_aside(self, member: int, *, reason: str, message: str) -> None:
         if not self._stop.is_set():
-            log.warning("exchange.peer_set_aside", peer=self._members[member], reason=reason, why=message)
-            self._exchanges.set_aside(self._members[member], reason=reason, message=message)
+            peer = self._group.contacts.known_as(self._members[member])
+            log.warning("exchange.peer_set_aside", peer=peer, reason=reason, why=message)
+            self._exchanges.set_aside(peer, reason=reason, message=message)
             self.coordinator.set_aside(member)

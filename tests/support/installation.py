@@ -83,6 +83,7 @@ class WarmNode:
     uid: str
     csi: CsiNode
     config: Path
+    peers: str
     server: Server | None = None
 
     def start_agent(self) -> None:
@@ -146,7 +147,9 @@ class Installation:
         async def answers() -> bool:
             assert controller.process.poll() is None, controller.tail()
             bundle = await client.get(CONFIG_MAP, "warmset-ca", namespace=NAMESPACE)
-            ca.write_text((bundle.get("data") or {}).get("ca.crt", ""))
+            data = bundle.get("data") or {}
+            ca.write_text(data.get("ca.crt", ""))
+            ca.with_name("exchange.keys").write_text(data.get("exchange.keys", ""))
             return bool(ca.read_text()) and await _webhook_answers(client)
 
         await eventually(answers, what="the controller's webhook", within_s=40)
@@ -184,6 +187,7 @@ class Installation:
             await service_account_token(self.client, "warmset-node", bound_to=pod, audience="broker.warmset.dev")
         )
         config = folder / "agent.yaml"
+        peers = f"127.0.0.1:{free_port()}"
         config.write_text(
             yaml.safe_dump(
                 {
@@ -194,13 +198,15 @@ class Installation:
                     "limits": limits,
                     "cluster": {
                         "kubeconfig": str(self.plane.kubeconfig_for(token, name=name)),
+                        "advertise": peers,
+                        "exchange": {"listen": peers, "signers_file": str(self.ca.with_name("exchange.keys"))},
                         "broker": {"url": self.broker_url, "ca_file": str(self.ca), "token_file": str(broker_token)},
                     },
                 }
             )
         )
         uid = (await self.client.get(NODE, name))["metadata"]["uid"]
-        node = WarmNode(name, uid, csi, config)
+        node = WarmNode(name, uid, csi, config, peers)
         self.stack.callback(node.stop)
         self.nodes[name] = node
         return node
