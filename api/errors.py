@@ -18,6 +18,7 @@
     ├── Corrupted               bytes that were verified rotted on the disk; they are fetched again
     ├── InsufficientCache       the node's cache cannot take it (bytes or inodes)
     ├── DiskError               the disk failed (EIO, read-only)
+    ├── OutOfResources          the process may have no more memory or threads
     ├── StoreLocked             another process owns this root
     ├── Paused                  an operator stopped pulls and evictions on this root
     ├── CacheVolumeLost         the root is not the one that was opened
@@ -164,6 +165,12 @@ class InsufficientCache(WarmsetError):
 class DiskError(WarmsetError):
     exit_code = 8
     grpc_status = "UNAVAILABLE"
+
+
+class OutOfResources(WarmsetError):
+    retryable = True
+    exit_code = 8
+    grpc_status = "RESOURCE_EXHAUSTED"
 
 
 class StoreLocked(WarmsetError):

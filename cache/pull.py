@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from api.reference import Reference
 from api.tree import Tree
+from cache.exhaustion import exhaustion
 from cache.layouts import arrange, check_layout
 from cache.origin import Layout, Origin
 from cache.pulled import Pulled
@@ -72,18 +73,19 @@ def pull(
         if pulled is None:
             from cache.fetch import fetch  # the engine: a warm hit does without it, and without its import
 
-            fetched = fetch(
-                store,
-                resolved,
-                origin=origin,
-                place=place,
-                trust_store=trust_store,
-                workers=workers,
-                limit=limit,
-                on_progress=on_progress,
-                cancel=cancel or threading.Event(),
-                exchanges=exchanges,
-            )
+            with exhaustion("pulling"):
+                fetched = fetch(
+                    store,
+                    resolved,
+                    origin=origin,
+                    place=place,
+                    trust_store=trust_store,
+                    workers=workers,
+                    limit=limit,
+                    on_progress=on_progress,
+                    cancel=cancel or threading.Event(),
+                    exchanges=exchanges,
+                )
             pulled = Pulled(
                 resolved.revision,
                 fetched.tree,

@@ -14,6 +14,7 @@ from typing import TypeVar
 import structlog
 
 from api.resources import NodeModelStatus
+from cache.exhaustion import exhaustion
 from cache.transfer.progress import Progress
 from daemonset.desired import Desired
 
@@ -126,7 +127,8 @@ async def in_thread(work: Callable[[], T], *, cancel: threading.Event, name: str
         if not loop.is_closed():
             loop.call_soon_threadsafe(report, result, failure)
 
-    threading.Thread(target=body, name=name, daemon=True).start()
+    with exhaustion(name):
+        threading.Thread(target=body, name=name, daemon=True).start()
     try:
         return await asyncio.shield(outcome)
     except asyncio.CancelledError:

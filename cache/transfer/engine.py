@@ -112,9 +112,9 @@ class _Crew:
         threads = [
             threading.Thread(target=self._worker, name=f"transfer-{i}", daemon=True) for i in range(self._workers)
         ]
-        for thread in threads:
-            thread.start()
         try:
+            for thread in threads:
+                thread.start()
             for thread in threads:
                 while thread.is_alive():
                     thread.join(_TICK_S)
@@ -125,7 +125,8 @@ class _Crew:
         except BaseException as error:  # an interrupt, or a defect of the caller's on_progress
             self._leave(error)
             for thread in threads:
-                thread.join(_LEAVE_S)
+                if thread.ident is not None:  # perhaps no more could be started
+                    thread.join(_LEAVE_S)
         finally:
             self._close()
         if self._error is not None:
