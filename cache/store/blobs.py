@@ -19,12 +19,17 @@ SMALL_BYTES = 1 << 20
 _NAMING = threading.Lock()  # of one root: a process owns one
 
 
-def has_blob(layout: Layout, digest: Digest, *, size: int) -> bool:
+def status_of(layout: Layout, digest: Digest) -> os.stat_result | None:
+    """Of what lies under a blob's name; None where nothing does. Raises OSError."""
     try:
-        status = os.lstat(layout.blob_name(digest))
+        return os.lstat(layout.blob_name(digest))
     except FileNotFoundError:
-        return False
-    return stat.S_ISREG(status.st_mode) and status.st_size == size
+        return None
+
+
+def has_blob(layout: Layout, digest: Digest, *, size: int) -> bool:
+    status = status_of(layout, digest)
+    return status is not None and stat.S_ISREG(status.st_mode) and status.st_size == size
 
 
 def install(layout: Layout, source: Path, *, digest: Digest, size: int) -> None:

@@ -11,6 +11,7 @@ the bytes of a pull are written outside it.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -387,16 +388,15 @@ class Store:
         freed, trash = 0, []
         with self._lock, self._writing(f"removing {len(digests)} blobs"):
             for digest in digests:
-                blob = self._layout.blob(digest)
-                status = blob.lstat() if blob.exists() else None
+                status = blobs.status_of(self._layout, digest)
                 if digest in self._claims or status is None or status.st_nlink > 1:
                     continue
                 freed += 512 * status.st_blocks
                 if status.st_size <= blobs.SMALL_BYTES:
-                    blob.unlink()
+                    os.unlink(self._layout.blob_name(digest))  # noqa: PTH108 - as text: done to thousands
                 else:
                     trash.append(scratch_name(self._layout.scratch))
-                    blob.rename(trash[-1])
+                    self._layout.blob(digest).rename(trash[-1])
         with disk_errors(f"removing {len(digests)} blobs"):
             for path in trash:
                 path.unlink()
