@@ -19,7 +19,6 @@ from typing import Any, NoReturn
 import structlog
 from aiohttp import web
 
-from api.errors import InvalidRequest
 from api.node import AgentStatus, PeerSetAside
 from api.resources import AgentInfo, NodeCacheStatus
 from cache.exchange.group import SetAside
@@ -38,13 +37,14 @@ from daemonset.open_models import OpenModels
 from daemonset.preload import Preload
 from daemonset.publications import Publications
 from daemonset.pulls import Fetch, Pulls
+from daemonset.serving import serving
 from daemonset.sharing import Sharing, sharing_of
 from daemonset.standalone import ConfiguredGrants
+from daemonset.turnstile import Uplink
 from daemonset.upkeep import Upkeep
 
 VERSION = version("warmset")
 LOCK_WAIT_S = 20.0  # the agent before us may still be ending
-STOP_S = 2.0  # for requests that are being answered when the agent is told to end
 POLLED_S = 2.0  # age of the sizes in a status that is polled
 MAX_MODELS = 256  # as many as the custom resource takes
 
@@ -69,9 +69,11 @@ async def run(config: AgentConfig) -> None:
                     sharing.exchanges.hold(holding)
                 host, port = split_address(sharing.listen)
                 tls = sharing.tls.server if sharing.tls else None
-                app = peers.application(sharing.exchanges, store=store, admission=sharing.admission)
+                upload = config.limits.upload_bytes_per_second
+                uplink = None if upload is None else Uplink(upload)
+                app = peers.application(sharing.exchanges, store=store, admission=sharing.admission, uplink=uplink)
                 site = partial(web.TCPSite, host=host, port=port, ssl_context=tls)
-                await stack.enter_async_context(_serving(app, site))
+                await stack.enter_async_context(serving(app, site, bounded=True))
             fetch = fetcher(
                 store,
                 limits=config.limits,
@@ -165,13 +167,13 @@ class Agent:
             status=None if self._config.cluster else self._agent_status,
         )
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(_serving(tcp, lambda runner: web.TCPSite(runner, host, port)))
+            await stack.enter_async_context(serving(tcp, partial(web.TCPSite, host=host, port=port)))
             if self._config.socket is not None:
                 listener = socket_api.listen(self._config.socket)
                 local = socket_api.application(
                     self._publications, status=self._agent_status, verify=self._upkeep.verify
                 )
-                await stack.enter_async_context(_serving(local, lambda runner: web.SockSite(runner, listener)))
+                await stack.enter_async_context(serving(local, partial(web.SockSite, sock=listener)))
             yield
 
     def _not_ready(self) -> str:
@@ -218,21 +220,6 @@ class Agent:
         if self._measured is None or now - self._measured[0] > max_age_s:
             self._measured = now, await asyncio.to_thread(self._store.usage)
         return self._measured[1]
-
-
-@asynccontextmanager
-async def _serving(app: web.Application, site: Callable[[web.AppRunner], web.BaseSite]) -> AsyncIterator[None]:
-    """Serve until the end of the block. A caller that hangs up while it waits takes its handler with it."""
-    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=STOP_S, access_log=None)
-    await runner.setup()
-    try:
-        try:
-            await site(runner).start()
-        except OSError as error:
-            raise InvalidRequest(f"cannot listen: {error.strerror or error}") from error
-        yield
-    finally:
-        await runner.cleanup()
 
 
 async def _guarded(name: str, job: Awaitable[NoReturn]) -> None:

@@ -54,6 +54,9 @@ class Limits:
     """Connections of one pull, each with a thread and a buffer of one chunk."""
     download_bytes_per_second: int | None = None
     """Over all pulls together, however many there are; none means no limit."""
+    upload_bytes_per_second: int | None = None
+    """Over all peers together that read from this node; none means no limit. In a cohort each member sends about as
+    much as it takes, so a limit below ``download_bytes_per_second`` slows the others down."""
     preload_bytes: int = 0
     """Most bytes of one model that are read ahead into memory where a pod asks for it; 0 for none. The memory limit of
     the agent's cgroup must allow for as much, because the kernel charges pages to whoever reads them first."""
@@ -255,8 +258,10 @@ def _check(config: AgentConfig) -> None:
     marks = config.watermarks
     if not (0 < marks.low <= marks.high <= 1 and 0 < marks.inodes_low <= marks.inodes_high <= 1):
         raise ValueError("'watermarks' are shares of the disk: 0 < low <= high <= 1, for inodes too")
-    if config.limits.download_bytes_per_second is not None and config.limits.download_bytes_per_second < 1:
-        raise ValueError("'limits.download_bytes_per_second' must be 1 or more; leave it out for no limit")
+    for name in ("download_bytes_per_second", "upload_bytes_per_second"):
+        rate = getattr(config.limits, name)
+        if rate is not None and rate < 1:
+            raise ValueError(f"'limits.{name}' must be 1 or more; leave it out for no limit")
 
 
 def _check_standalone(config: AgentConfig) -> None:

@@ -34,8 +34,8 @@ from cache.exchange.peer import HOLD_HEADER, write_state
 from cache.exchange.view import State
 from cache.store import Store
 from daemonset.sending import sending
+from daemonset.turnstile import Turnstile, Uplink
 
-MAX_REQUESTS = 256  # at once, the held ones included: a cohort and those below it need fewer
 HOLD_S = 5.0  # how long a request is held at most; the peer asks again, before it takes us for stalled
 _RANGE = re.compile(r"bytes=([0-9]{1,18})-([0-9]{1,18})")
 _COUNT = re.compile(r"[1-9][0-9]?")  # of a cohort's members
@@ -44,10 +44,13 @@ _MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 _EMPTY = b"{}"  # OCI image spec 1.1, "Guidance for an Empty Descriptor"
 
 
-def application(exchanges: Exchanges, *, store: Store, admission: Admission | None) -> web.Application:
+def application(
+    exchanges: Exchanges, *, store: Store, admission: Admission | None, uplink: Uplink | None = None
+) -> web.Application:
     """To be served with ``PeerTls.server``; where ``admission`` is None to whoever asks, without TLS."""
-    served = _Served(exchanges, store)
-    middlewares = [_limited(MAX_REQUESTS)] + ([] if admission is None else [_admitted(admission)])
+    turnstile = Turnstile()
+    served = _Served(exchanges, store, turnstile, uplink)
+    middlewares = [_limited(turnstile)] + ([] if admission is None else [_admitted(admission)])
     app = web.Application(middlewares=middlewares)
     app.add_routes(
         [
@@ -87,9 +90,11 @@ def manifest_of(tree: Tree) -> bytes:
 
 
 class _Served:
-    def __init__(self, exchanges: Exchanges, store: Store) -> None:
+    def __init__(self, exchanges: Exchanges, store: Store, turnstile: Turnstile, uplink: Uplink | None) -> None:
         self._exchanges = exchanges
         self._store = store
+        self._turnstile = turnstile
+        self._uplink = uplink
 
     async def version(self, _: web.Request) -> web.Response:
         return web.json_response({})
@@ -137,7 +142,10 @@ class _Served:
         shared = digest in holding.tree.blobs or any(digest == blob.digest for blob in holding.blobs)
         if shared:
             with suppress(FileNotFoundError):  # an archive's layer does not stay
-                return sending(request, self._store.blob_path(digest).open("rb"))
+                opened = self._store.blob_path(digest).open("rb")
+                return sending(
+                    request, opened, around=lambda: self._turnstile.inside(_client(request)), uplink=self._uplink
+                )
         if str(digest) == _digest_of(_EMPTY):
             return web.Response(body=_EMPTY, content_type="application/octet-stream")
         return _unknown()
@@ -164,19 +172,23 @@ class _Served:
             opened = running.bytes_of.open(digest)  # not awaited: a cancelled handler would leave it open
         except FileNotFoundError:
             return _unknown()  # the pull was given up at this moment
-        return sending(request, opened, around=lambda: _booked(running, chunk))
+        return sending(request, opened, around=lambda: self._booked(request, running, chunk), uplink=self._uplink)
+
+    @contextmanager
+    def _booked(self, request: web.Request, running: Running, chunk: int) -> Iterator[None]:
+        """The exchange knows what is being sent, and what has got out whole."""
+        running.coordinator.sending(chunk)
+        whole = False
+        try:
+            with self._turnstile.inside(_client(request)):
+                yield
+            whole = True
+        finally:
+            running.coordinator.sent(chunk, whole=whole)
 
 
-@contextmanager
-def _booked(running: Running, chunk: int) -> Iterator[None]:
-    """The exchange knows what is being sent, and what has got out whole."""
-    running.coordinator.sending(chunk)
-    whole = False
-    try:
-        yield
-        whole = True
-    finally:
-        running.coordinator.sent(chunk, whole=whole)
+def _client(request: web.Request) -> str:
+    return request.remote or ""
 
 
 def _chunk_of(request: web.Request, running: Running, digest: Digest) -> int | None:
@@ -220,18 +232,13 @@ def _admitted(admission: Admission) -> Middleware:
     return admitted
 
 
-def _limited(most: int) -> Middleware:
-    under_way = 0
-
+def _limited(turnstile: Turnstile) -> Middleware:
     @web.middleware
     async def limited(request: web.Request, handler: Handler) -> web.StreamResponse:
-        nonlocal under_way
-        if under_way >= most:
+        client = _client(request)
+        if turnstile.full(client):
             return web.Response(status=503, headers={"Retry-After": "1"})
-        under_way += 1
-        try:
+        with turnstile.inside(client):  # sending begins after this, and counts for itself
             return await handler(request)
-        finally:
-            under_way -= 1
 
     return limited

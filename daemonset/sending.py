@@ -15,20 +15,23 @@ from typing import BinaryIO
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
+from daemonset.turnstile import Uplink
+
 PIECE_BYTES = 1 << 20
 _HEADERS = {"Content-Type": "application/octet-stream"}
 
 Around = Callable[[], AbstractContextManager[None]]
 
 
-def sending(request: web.Request, opened: BinaryIO, *, around: Around = nullcontext) -> web.StreamResponse:
+def sending(
+    request: web.Request, opened: BinaryIO, *, around: Around = nullcontext, uplink: Uplink | None = None
+) -> web.StreamResponse:
     """The answer with the file, or the range of it that is asked for; sending it closes the file.
 
-    The bytes go out within the context that ``around`` makes.
+    The bytes go out within the context that ``around`` makes, at the pace of ``uplink`` where there is one.
     """
-    if request.transport is None or request.transport.get_extra_info("sslcontext") is None:
-        return _BySendfile(opened, around)
-    return _InPieces(opened, around)
+    plain = request.transport is None or request.transport.get_extra_info("sslcontext") is None
+    return _BySendfile(opened, around) if plain and uplink is None else _InPieces(opened, around, uplink)
 
 
 class _BySendfile(web.FileResponse):
@@ -45,10 +48,11 @@ class _BySendfile(web.FileResponse):
 
 
 class _InPieces(web.StreamResponse):
-    def __init__(self, opened: BinaryIO, around: Around) -> None:
+    def __init__(self, opened: BinaryIO, around: Around, uplink: Uplink | None) -> None:
         super().__init__(headers={**_HEADERS, "Accept-Ranges": "bytes"})
         self._opened = opened
         self._around = around
+        self._uplink = uplink
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         with self._opened, self._around():
@@ -66,8 +70,11 @@ class _InPieces(web.StreamResponse):
 
     async def _write(self, start: int, stop: int) -> None:
         loop = asyncio.get_running_loop()
-        for offset in range(start, stop, PIECE_BYTES):
-            length = min(PIECE_BYTES, stop - offset)
+        piece = PIECE_BYTES if self._uplink is None else self._uplink.piece_bytes
+        for offset in range(start, stop, piece):
+            length = min(piece, stop - offset)
+            if self._uplink is not None:
+                await self._uplink.take(length)
             # One that became shorter meanwhile ends the connection early, which tells the peer.
             await self.write(await loop.run_in_executor(None, os.pread, self._opened.fileno(), length, offset))
 
