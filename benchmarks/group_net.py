@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from demo.group import Agent, Process, free_port
+from tests.support.exchange_group import make_key
 from tests.support.namespaces import Namespaces
 
 SLOW_SHARE = 0.1  # of a unit: what a slow uplink has
@@ -48,7 +49,7 @@ class Loopback:
 
 
 class Shaped:
-    """Host 1 is the origin and node ``n`` host ``n + 2``. Every link carries one unit in each direction."""
+    """Host 1 is the origin and node ``n`` host ``n + 2``. Every link carries one unit in each direction, over TLS."""
 
     name = "namespaces"
     can_slow_uplinks = True
@@ -57,6 +58,7 @@ class Shaped:
         self._folder = folder
         self._rate = rate
         self._net = stack.enter_context(Namespaces(nodes + 1))
+        self._key_file = make_key(folder / "group.key")
         host = self._net.address(1)
         self.origin = f"{host}:5000"
         self.origin_process = Process(
@@ -81,7 +83,7 @@ class Shaped:
             listen=listen,
             group=group,
             status=f"{self._net.address(number + 2)}:9810",
-            runner=("benchmarks.group_node",),
+            key_file=self._key_file,
             within=self._net.command(number + 2),
         )
 

@@ -90,7 +90,7 @@ class Agent(Process):
         group: Sequence[str],
         status: str = "",
         limit: int | None = None,
-        runner: Sequence[str] = ("cli.main", "agent"),
+        key_file: Path | None = None,
         within: Sequence[str] = (),
     ) -> None:
         self.name = name
@@ -108,11 +108,15 @@ class Agent(Process):
                     "plain_http": [origin],
                     "limits": {"download_bytes_per_second": limit},
                     "watermarks": FULL_DISK,
-                    "peers": {"listen": listen, "members": list(group), "without_security": True},
+                    "peers": {
+                        "listen": listen,
+                        "members": list(group),
+                        **({"key_file": str(key_file)} if key_file else {"without_security": True}),
+                    },
                 }
             )
         )
-        super().__init__([*runner, "--config", str(config)], log=folder / f"{name}.log", within=within)
+        super().__init__(["cli.main", "agent", "--config", str(config)], log=folder / f"{name}.log", within=within)
 
     def view(self) -> NodeView:
         if self.ended:

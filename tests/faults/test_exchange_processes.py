@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from demo.group import Agent, Process, free_port, get_json
+from tests.support.exchange_group import make_key
 from tests.support.namespaces import Namespaces, why_no_namespaces
 
 MIB = 1 << 20
@@ -138,6 +139,7 @@ def test_a_member_that_is_stopped_is_done_without_and_ends_warm_when_it_goes_on(
 @pytest.mark.skipif(bool(why_no_namespaces()), reason=why_no_namespaces())
 def test_two_members_that_cannot_reach_each_other_get_all_by_way_of_the_third(stack: ExitStack, tmp_path: Path) -> None:
     net = stack.enter_context(Namespaces(4))
+    key_file = make_key(tmp_path / "group.key")
     origin = start_origin(stack, tmp_path, host=net.address(1), within=net.command(1))
     group = [f"{net.address(host)}:9820" for host in (2, 3, 4)]
     net.part(2, 3)
@@ -151,7 +153,7 @@ def test_two_members_that_cannot_reach_each_other_get_all_by_way_of_the_third(st
             listen=listen,
             group=group,
             status=f"{net.address(number + 2)}:9810",
-            runner=("benchmarks.group_node",),
+            key_file=key_file,
             within=net.command(number + 2),
         )
         stack.callback(agent.stop)
@@ -166,6 +168,7 @@ def test_members_that_lose_the_origin_and_each_other_go_on_when_either_is_back(
     stack: ExitStack, tmp_path: Path
 ) -> None:
     net = stack.enter_context(Namespaces(3))
+    key_file = make_key(tmp_path / "group.key")
     origin = start_origin(stack, tmp_path, host=net.address(1), within=net.command(1))
     group = [f"{net.address(host)}:9820" for host in (2, 3)]
     agents = []
@@ -178,7 +181,7 @@ def test_members_that_lose_the_origin_and_each_other_go_on_when_either_is_back(
             listen=listen,
             group=group,
             status=f"{net.address(number + 2)}:9810",
-            runner=("benchmarks.group_node",),
+            key_file=key_file,
             within=net.command(number + 2),
         )
         stack.callback(agent.stop)
