@@ -25,6 +25,7 @@ from controller.book import Enrolment, GroupBook
 from controller.decide import Decision, GroupFacts, decide, suffices
 from controller.facts import group_facts
 from controller.groups import GroupMember, Owner
+from controller.hold import Limits
 from controller.offers import Offers
 from controller.plan import Planner
 from controller.sight import Sight
@@ -35,7 +36,7 @@ GPU = "nvidia.com/gpu"
 LEVELS, DOMAIN_SIZES = ("zone", "block", "rack"), (2048, 256, 16)
 REVISION = "sha256:" + "a" * 64
 TREE = "sha256:" + "b" * 64
-MAX_HOLD_S = 1800
+LIMITS = Limits(1800)
 ANEW_EVERY = 20
 NOW = datetime.now(UTC)
 
@@ -54,7 +55,7 @@ def main() -> None:
     first, again, anew, unplaced, cpu_s = [], [], [], 0, 0.0
     for number, group in enumerate(book.groups()):
         begun, cpu = time.perf_counter(), time.process_time()
-        facts = group_facts(offers, group, max_hold_s=MAX_HOLD_S)
+        facts = group_facts(offers, group, limits=LIMITS)
         assert facts is not None
         decision = decide(facts, now=NOW)
         first.append(time.perf_counter() - begun)
@@ -64,7 +65,7 @@ def main() -> None:
         book.set_plan(group, decision.plan)
         unplaced += not decision.plan.nodes
         begun = time.perf_counter()
-        held = group_facts(offers, group, max_hold_s=MAX_HOLD_S, only_held=True)
+        held = group_facts(offers, group, limits=LIMITS, only_held=True)
         assert held is not None
         if suffices(held):
             decide(held, now=NOW)

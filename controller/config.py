@@ -4,6 +4,7 @@ namespace: warmset-system        # default: that of the pod's service account
 listen_https: 0.0.0.0:9443       # webhook and broker
 listen_http: 0.0.0.0:9810        # /healthz, /readyz, /metrics
 max_hold: 30m
+kueue: {wait_for_pods_ready_timeout: 10m}    # as in Kueue's own configuration; default: it does not wait
 topology_levels: [topology.kubernetes.io/zone, example.com/block, example.com/rack]    # widest first; docs/topology.md
 host_path_root: /var/lib/warmset # only for clusters without CSI; docs/host-path.md
 sources:
@@ -28,6 +29,7 @@ from api.broker import Reach
 from api.errors import Forbidden, InvalidRequest
 from api.reference import OciReference, Reference
 from controller import durations
+from controller.hold import Limits
 from controller.quantities import quantity
 
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -97,6 +99,13 @@ class Quota(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return quantity(self.bytes_per_node) if self.bytes_per_node else None
 
 
+class Kueue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What Kueue's own configuration says and its API does not."""
+
+    wait_for_pods_ready_timeout: str = ""
+    """As its ``waitForPodsReady.timeout``; empty where it does not wait for pods to be Ready."""
+
+
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole configuration of ``warmset controller``."""
 
@@ -117,6 +126,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     answered there (docs/security.md)."""
     max_hold: str = "30m"
     """Longest time that a gate holds a pod."""
+    kueue: Kueue = field(default_factory=Kueue)
     host_path_root: str = ""
     """Where set, pods mount models from this cache root of their node instead of by CSI; only Models that are open to
     all namespaces can be asked for then."""
@@ -136,6 +146,11 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def max_hold_s(self) -> int:
         return durations.seconds(self.max_hold)
 
+    @property
+    def hold_limits(self) -> Limits:
+        wait = self.kueue.wait_for_pods_ready_timeout
+        return Limits(self.max_hold_s, durations.seconds(wait) if wait else None)
+
 
 def load(path: Path | None, *, namespace: str = "") -> Config:
     """Read the file; ``namespace`` goes before what it says. Raises InvalidRequest, which names the key at fault."""
@@ -146,7 +161,7 @@ def load(path: Path | None, *, namespace: str = "") -> Config:
         raise InvalidRequest(f"controller configuration {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError, msgspec.ValidationError) as error:
         raise InvalidRequest(f"controller configuration {path}: {error}") from error
-    durations.seconds(config.max_hold)
+    _ = config.hold_limits
     for quota in config.quotas.values():
         quantity(quota.bytes_per_node or 0)
     for address in (config.listen_https, config.listen_http):

@@ -18,7 +18,7 @@ def living(world: World, book: GroupBook, group: str) -> tuple[Pod, ...]:
     return tuple(pod for pod in pods if pod is not None and not is_going(pod) and not is_terminal(pod))
 
 
-def group_facts(offers: Offers, group: str, *, max_hold_s: int, only_held: bool = False) -> GroupFacts | None:
+def group_facts(offers: Offers, group: str, *, limits: hold.Limits, only_held: bool = False) -> GroupFacts | None:
     """The group as it is now; None when none of its pods lives any more.
 
     ``only_held`` leaves out the nodes that the group neither plans for nor runs on. Since a plan keeps the nodes it
@@ -30,7 +30,7 @@ def group_facts(offers: Offers, group: str, *, max_hold_s: int, only_held: bool 
         return None
     wanted, problem = wants.of_pods(pods, world.models)
     problem = problem or too_large(enrolment.member.namespace, wanted, offers.quotas)
-    clocks = [hold.expires(pod, book.enrolments[key(pod)].chain, most_s=max_hold_s) for pod in pods if is_gated(pod)]
+    clocks = [hold.expires(pod, book.enrolments[key(pod)].chain, limits=limits) for pod in pods if is_gated(pod)]
     held = book.plan(group).all_nodes
     where = placed(enrolment.member, pods, workloads=world.workloads, nodes=world.nodes)
     seen = {*held, *map(node, pods), *(where.nodes if where else ())}

@@ -1,13 +1,15 @@
 """How long a gate may hold: long waits trip other controllers' timers, and a gated pod asks no autoscaler for nodes.
 
 The clock starts when ours is the only gate left, and ends at the configured bound or the pod's own
-``warmset.dev/max-hold``, and in any case at 80 % of the shortest deadline that the pod's owners are known to have.
+``warmset.dev/max-hold``, and in any case at 80 % of the shortest deadline that the pod's owners are known to have, or
+Kueue has: it evicts a workload whose pods are not Ready in time, and does not say in its API how long that is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from api import keys
@@ -17,19 +19,30 @@ from controller.groups import Owner
 from controller.pods import Pod, gates
 
 OWNER_SHARE = 0.8
+_KUEUE = "kueue.x-k8s.io/managed"  # label on pods whose Workload Kueue admits
 OTHER_GATES = "OtherGates"  # reason of the pod condition while somebody else's gate holds the pod as well
 
 
-def limit_s(pod: Pod, owners: Iterable[Owner], *, most_s: int) -> float:
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """As configured, in seconds. ``kueue_s``: its ``waitForPodsReady.timeout``; None where it does not wait."""
+
+    most_s: int
+    kueue_s: int | None = None
+
+
+def limit_s(pod: Pod, owners: Iterable[Owner], *, limits: Limits) -> float:
     """Seconds that the gate may hold this pod."""
-    limits: list[float] = [most_s]
+    found: list[float] = [limits.most_s]
     asked = (pod["metadata"].get("annotations") or {}).get(keys.MAX_HOLD)
     if asked:
         with suppress(InvalidRequest):  # refused at admission; a pod edited later keeps the configured bound
-            limits.append(durations.seconds(asked))
+            found.append(durations.seconds(asked))
     deadlines = [owner.deadline_s for owner in owners] + [pod["spec"].get("activeDeadlineSeconds")]
-    limits += [deadline * OWNER_SHARE for deadline in deadlines if deadline is not None]
-    return min(limits)
+    if _KUEUE in (pod["metadata"].get("labels") or {}):
+        deadlines.append(limits.kueue_s)
+    found += [deadline * OWNER_SHARE for deadline in deadlines if deadline is not None]
+    return min(found)
 
 
 def started(pod: Pod) -> datetime | None:
@@ -50,6 +63,6 @@ def started(pod: Pod) -> datetime | None:
     return durations.parse_time(pod["metadata"]["creationTimestamp"])
 
 
-def expires(pod: Pod, owners: Iterable[Owner], *, most_s: int) -> datetime | None:
+def expires(pod: Pod, owners: Iterable[Owner], *, limits: Limits) -> datetime | None:
     begun = started(pod)
-    return None if begun is None else begun + timedelta(seconds=limit_s(pod, owners, most_s=most_s))
+    return None if begun is None else begun + timedelta(seconds=limit_s(pod, owners, limits=limits))

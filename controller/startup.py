@@ -54,7 +54,7 @@ async def take_over(context: Context) -> None:
         facts = group_facts(
             context.offers,
             group,
-            max_hold_s=context.config.max_hold_s,
+            limits=context.config.hold_limits,
             only_held=True,
         )
         if facts is not None:

@@ -32,6 +32,8 @@ _READ: dict[tuple[str, str], tuple[str, ...]] = {
     ("scheduling.run.ai", "PodGroup"): ("minMember",),
     ("scheduling.volcano.sh", "PodGroup"): ("minMember",),
 }
+# Kinds whose activeDeadlineSeconds runs while their pods are held.
+_ACTIVE = (("Job", "batch"), ("MPIJob", "kubeflow.org"), ("RayJob", "ray.io"), ("TrainJob", "trainer.kubeflow.org"))
 # Of a pod template: what its place and its size depend on.
 _OF_POD_SPECS = ("affinity", "nodeSelector", "overhead", "schedulerName", "tolerations")
 _OF_CONTAINERS = ("name", "resources", "restartPolicy")
@@ -103,8 +105,10 @@ def _deadline_s(owner: Owner, spec: Mapping[str, Any], annotations: Mapping[str,
     """How long the owner waits for its pods before it calls itself failed."""
     if owner.is_a("Deployment", group="apps"):  # Knative's too: it copies its progress-deadline there
         return int(spec.get("progressDeadlineSeconds", DEPLOYMENT_DEADLINE_S))
-    if owner.is_a("Job", group="batch") and "activeDeadlineSeconds" in spec:
-        return int(spec["activeDeadlineSeconds"])
+    for kind, group in _ACTIVE:
+        where = (spec.get("runPolicy") or {}) if kind == "MPIJob" else spec
+        if owner.is_a(kind, group=group) and isinstance(where.get("activeDeadlineSeconds"), int):
+            return int(where["activeDeadlineSeconds"])
     if owner.is_a("RayService", group="ray.io"):
         with suppress(InvalidRequest):
             return durations.seconds(annotations.get("ray.io/initializing-timeout", ""))

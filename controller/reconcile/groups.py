@@ -14,6 +14,7 @@ from controller.made import warm_set_name
 from controller.pods import is_gated, key, node, uid
 from controller.readiness import write_conditions
 from controller.reconcile.context import Context, Work
+from controller.reconcile.pods import look_again
 from controller.release import release
 from controller.stranded import AGAIN, stranded
 from kube.resources import POD
@@ -47,18 +48,19 @@ async def reconcile(context: Context, work: Work) -> float | None:
     held = any(is_gated(pod) and key(pod) not in decision.release for pod in facts.pods)
     if not held:
         return None
+    look_again(context, group)  # its owner may have been scaled meanwhile, which need not touch a pod
     left_s = (facts.expires - now).total_seconds() if facts.expires else RESYNC_S
     return max(0.05, min(RESYNC_S, left_s))
 
 
 def _look(context: Context, group: str) -> GroupFacts | None:
     """At the group's own nodes where they suffice, which is nearly always; else at all."""
-    max_hold_s = context.config.max_hold_s
+    limits = context.config.hold_limits
     if context.book.plan(group).nodes:
-        facts = group_facts(context.offers, group, max_hold_s=max_hold_s, only_held=True)
+        facts = group_facts(context.offers, group, limits=limits, only_held=True)
         if facts is None or suffices(facts):
             return facts
-    return group_facts(context.offers, group, max_hold_s=max_hold_s)
+    return group_facts(context.offers, group, limits=limits)
 
 
 async def _let_go(context: Context, facts: GroupFacts, decision: Decision, *, now: datetime) -> None:

@@ -19,7 +19,7 @@ async def reconcile(context: Context, work: Work) -> float | None:
         left = context.book.withdraw(key)
         if left is not None:
             context.group(left)
-            _look_again(context, left)
+            look_again(context, left)
         return None
     enrolment = await enrol(context, pod)
     await made.ensure_models(context.client, context.world, pod, top=enrolment.top)
@@ -27,9 +27,9 @@ async def reconcile(context: Context, work: Work) -> float | None:
     return None
 
 
-def _look_again(context: Context, group: str) -> None:
-    """A pod that goes may mean that the group is smaller from now on: scaled down, or done in part. The pod that
-    speaks for the group is enrolled anew, when its owner has counted and what we remember of it is old."""
+def look_again(context: Context, group: str) -> None:
+    """The group may be smaller or larger from now on: scaled, or done in part. The pod that speaks for it is enrolled
+    anew, when its owner has counted and what we remember of it is old."""
     enrolments = context.book.enrolments
     others = context.book.pods(group)
     if others:

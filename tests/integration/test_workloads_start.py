@@ -153,6 +153,28 @@ async def test_a_pod_inherits_from_its_workspace_where_the_namespace_opts_in(con
     assert created["spec"]["volumes"][0]["csi"]["driver"] == keys.CSI_DRIVER
 
 
+async def test_a_held_group_that_is_scaled_down_waits_for_fewer_nodes_though_no_pod_changed(
+    control: Control, cluster: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its other pods were never made, so that no pod tells of it: the owner is asked again while the gate holds."""
+    monkeypatch.setattr("controller.owners.FRESH_S", 0.0)
+    monkeypatch.setattr("controller.reconcile.pods.LOOK_AGAIN_S", 0.2)
+    monkeypatch.setattr("controller.reconcile.groups.RESYNC_S", 0.5)
+    await make_model(cluster)
+    for name in RACKS:
+        await make_node(cluster, name)
+        await agent_says(cluster, name)
+    async with OwnerControllers(cluster, load("statefulset"), namespace=TEAM) as owners:
+        await owners.make_pods(["gang-0"])
+
+        async def planned(count: int) -> bool:
+            return len([name for name in RACKS if await _planned(cluster, name)]) == count
+
+        await eventually(lambda: planned(3), what="three nodes planned")
+        await cluster.patch(lws.STATEFUL_SETS, "gang", {"spec": {"replicas": 1}}, namespace=TEAM)
+        await eventually(lambda: planned(1), what="one node planned")
+
+
 async def test_a_stateful_set_that_was_scaled_down_gives_its_other_nodes_back(
     control: Control, cluster: Client, agents: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from api.errors import Forbidden, InvalidRequest
 from api.reference import parse_reference
 from controller.config import Sources, load
+from controller.hold import Limits
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -20,6 +21,13 @@ def written(tmp_path: Path, text: str) -> Path:
 def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
     config = load(written(tmp_path, "{}"), namespace="home")
     assert (config.namespace, config.max_hold_s, config.listen_https) == ("home", 1800, "0.0.0.0:9443")
+
+
+def test_kueues_own_timeout_is_known_from_the_file_alone(tmp_path: Path) -> None:
+    config = load(written(tmp_path, "kueue: {wait_for_pods_ready_timeout: 10m}"), namespace="home")
+    assert config.hold_limits == Limits(1800, 600)
+    with pytest.raises(InvalidRequest):
+        load(written(tmp_path, "kueue: {wait_for_pods_ready_timeout: soon}"), namespace="home")
 
 
 def test_an_option_goes_before_the_file(tmp_path: Path) -> None:

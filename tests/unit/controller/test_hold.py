@@ -9,15 +9,26 @@ import pytest
 
 from api import keys
 from controller.groups import Owner
-from controller.hold import expires, limit_s, started
+from controller.hold import Limits, expires, limit_s, started
 
 CREATED = "2026-01-01T00:00:00Z"
 
 
-def pod(*gates: str, annotations: dict[str, str] | None = None, conditions: Any = (), **spec: Any) -> dict[str, Any]:
+def pod(
+    *gates: str,
+    annotations: dict[str, str] | None = None,
+    labels: dict[str, str] | None = None,
+    conditions: Any = (),
+    **spec: Any,
+) -> dict[str, Any]:
     held = [{"name": name} for name in gates or (keys.GATE,)]
     return {
-        "metadata": {"name": "p", "creationTimestamp": CREATED, "annotations": annotations or {}},
+        "metadata": {
+            "name": "p",
+            "creationTimestamp": CREATED,
+            "annotations": annotations or {},
+            "labels": labels or {},
+        },
         "spec": {"schedulingGates": held} | spec,
         "status": {"conditions": list(conditions)},
     }
@@ -36,13 +47,15 @@ def owner(deadline_s: int | None) -> Owner:
         (pod(annotations={keys.MAX_HOLD: "soon"}), [], 1800),
         (pod(), [owner(600)], 480),
         (pod(), [owner(None)], 1800),
+        (pod(labels={"kueue.x-k8s.io/managed": "true"}), [], 240),
+        (pod(labels={"kueue.x-k8s.io/managed": "true"}), [owner(200)], 160),
         (pod(activeDeadlineSeconds=100), [owner(600)], 80),
     ],
 )
 def test_the_shortest_bound_counts_and_owners_deadlines_to_four_fifths(
     body: dict[str, Any], owners: list[Owner], limit: float
 ) -> None:
-    assert limit_s(body, owners, most_s=1800) == limit
+    assert limit_s(body, owners, limits=Limits(1800, 300)) == limit
 
 
 def test_the_clock_starts_at_creation_where_only_our_gate_holds() -> None:
@@ -51,7 +64,7 @@ def test_the_clock_starts_at_creation_where_only_our_gate_holds() -> None:
 
 def test_the_clock_stands_while_another_gate_holds_too() -> None:
     assert started(pod("kueue", keys.GATE)) is None
-    assert expires(pod("kueue", keys.GATE), [], most_s=60) is None
+    assert expires(pod("kueue", keys.GATE), [], limits=Limits(60)) is None
 
 
 def test_the_clock_starts_when_the_last_foreign_gate_has_gone() -> None:
@@ -63,4 +76,4 @@ def test_the_clock_starts_when_the_last_foreign_gate_has_gone() -> None:
 
 
 def test_a_restart_does_not_start_the_clock_anew() -> None:
-    assert expires(pod(), [], most_s=60) == datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
+    assert expires(pod(), [], limits=Limits(60)) == datetime(2026, 1, 1, 0, 1, tzinfo=UTC)

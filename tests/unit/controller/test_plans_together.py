@@ -15,6 +15,7 @@ from controller.book import Enrolment, GroupBook
 from controller.decide import Decision, adopt, decide
 from controller.facts import group_facts
 from controller.groups import GroupMember, Owner
+from controller.hold import Limits
 from controller.offers import Offers
 from controller.plan import Plan
 from controller.world import World
@@ -77,12 +78,12 @@ class Cluster:
 
     def adopt(self) -> None:
         for group in self.book.groups():
-            facts = group_facts(self.offers, group, max_hold_s=60, only_held=True)
+            facts = group_facts(self.offers, group, limits=Limits(60), only_held=True)
             assert facts is not None
             self.book.set_plan(group, adopt(facts))
 
     def decide(self, group: str) -> Decision:
-        facts = group_facts(self.offers, group, max_hold_s=60)
+        facts = group_facts(self.offers, group, limits=Limits(60))
         assert facts is not None
         decision = decide(facts, now=NOW)
         self.book.set_plan(group, decision.plan)

@@ -323,6 +323,23 @@ def test_an_owners_deadline_is_known() -> None:
     assert [owner.deadline_s for owner in load("kuberay").chain(load("kuberay").pods["head"])] == [None, 1200]
 
 
+@pytest.mark.parametrize(
+    ("api_version", "kind", "spec", "expected"),
+    [
+        ("kubeflow.org/v2beta1", "MPIJob", {"runPolicy": {"activeDeadlineSeconds": 60}}, 60),
+        ("ray.io/v1", "RayJob", {"activeDeadlineSeconds": 90}, 90),
+        ("trainer.kubeflow.org/v1alpha1", "TrainJob", {"activeDeadlineSeconds": 30}, 30),
+        ("trainer.kubeflow.org/v1alpha1", "TrainJob", {"activeDeadlineSeconds": "soon"}, None),
+        ("jobset.x-k8s.io/v1alpha2", "JobSet", {}, None),
+    ],
+)
+def test_jobs_of_other_apis_have_deadlines_too(
+    api_version: str, kind: str, spec: dict[str, Any], expected: int | None
+) -> None:
+    obj = {"apiVersion": api_version, "kind": kind, "metadata": {"name": "j", "uid": "j"}, "spec": spec}
+    assert of_object(obj).deadline_s == expected
+
+
 def test_of_an_owner_only_what_tells_size_and_shape_is_kept() -> None:
     cluster = load("kuberay").objects["cluster"]
     container = cluster["spec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
