@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api.errors import InUse, NotFound
-from cache.store import pins
+from cache.store import mounts, pins
 from cache.store.failures import disk_errors
 from cache.store.files import regular_files, remove_folder
 from cache.store.layout import Layout
@@ -61,25 +61,13 @@ def purge(root: Path, *, dry_run: bool = False) -> Purged:
 
 def mounts_of(root: Path, *, mountinfo: str) -> list[str]:
     """Mount points that show something of the cache, or hide something of it. ``mountinfo``: proc(5)."""
-    entries = [_mount(line) for line in mountinfo.splitlines()]
-    around = max((e for e in entries if root.is_relative_to(e.point)), key=lambda e: len(e.point.parts), default=None)
+    entries = mounts.parse(mountinfo)
+    own = mounts.around(root, entries)
     found = [str(entry.point) for entry in entries if entry.point != root and entry.point.is_relative_to(root)]
-    if around is not None:
-        trees = around.shows / root.relative_to(around.point) / "trees"
-        found += [str(e.point) for e in entries if e.device == around.device and e.shows.is_relative_to(trees)]
+    if own is not None:
+        trees = own.shows / root.relative_to(own.point) / "trees"
+        found += [str(e.point) for e in entries if e.device == own.device and e.shows.is_relative_to(trees)]
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Mount:
-    device: str
-    shows: Path
-    point: Path
-
-
-def _mount(line: str) -> _Mount:
-    fields = [re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), field) for field in line.split(" ")]
-    return _Mount(device=fields[2], shows=Path(fields[3]), point=Path(fields[4]))
 
 
 def _refuse_used(layout: Layout) -> None:
@@ -87,8 +75,8 @@ def _refuse_used(layout: Layout) -> None:
     held = len(table.pins) + len(table.unreadable)
     if held:
         raise InUse(f"{held} publications pin models of {layout.root}", hint="delete the pods that use them first")
-    if mounts := mounts_of(layout.root.resolve(), mountinfo=Path("/proc/self/mountinfo").read_text()):
-        raise InUse(f"{len(mounts)} mounts use {layout.root}, such as {mounts[0]}", hint="unmount them first")
+    if found := mounts_of(layout.root.resolve(), mountinfo=mounts.MOUNTINFO.read_text()):
+        raise InUse(f"{len(found)} mounts use {layout.root}, such as {found[0]}", hint="unmount them first")
 
 
 def _remove_layout(layout: Layout) -> None:

@@ -17,6 +17,7 @@ from types import TracebackType
 import msgspec
 
 from api.errors import CacheVolumeLost, InvalidRequest, StoreLocked
+from cache.store import mounts
 from cache.store.failures import disk_errors, failure
 from cache.store.files import fsync_folder, write_all
 
@@ -27,6 +28,9 @@ _UNFINISHED = ".cache-id.new"
 # What a root may hold before it is a cache: a start that was cut short, or a fresh ext4 file system.
 _BEFORE_FIRST_USE = frozenset({_LOCK, _UNFINISHED, "lost+found"})
 _POLL_S = 0.05
+# Several machines may see one such file system at once. A root is one machine's: what another has in its page cache, or
+# has locked, does not bind this one, and syncfs(2) vouches for nothing behind a server.
+_SHARED = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs"})
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN})
 
 
@@ -53,6 +57,7 @@ class Root:
         with disk_errors(f"opening the cache at {path}"):
             if path.is_symlink():
                 raise InvalidRequest(f"{path} is a symbolic link", hint=f"give the real path: {path.resolve()}")
+            _refuse_shared(path.resolve(), mountinfo=mounts.MOUNTINFO.read_text())
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             names = {entry.name for entry in path.iterdir()}
             if _IDENTITY not in names and names - _BEFORE_FIRST_USE:
@@ -103,6 +108,14 @@ class Root:
 def is_root(path: Path) -> bool:
     """Whether a cache was ever made there."""
     return (path / _IDENTITY).is_file()
+
+
+def _refuse_shared(path: Path, *, mountinfo: str) -> None:
+    mount = mounts.around(path, mounts.parse(mountinfo))
+    if mount is not None and mount.kind in _SHARED:
+        raise InvalidRequest(
+            f"{path} lies on {mount.kind}, which is not this machine's own disk", hint="give a folder on a local disk"
+        )
 
 
 def _take(lock: int, path: Path, *, wait_s: float) -> None:

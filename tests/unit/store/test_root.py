@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from api.errors import CacheVolumeLost, InUse, InvalidRequest, StoreLocked
-from cache.store import Store
+from cache.store import Store, mounts
 from tests.unit.store.samples import CHUNK, add_tree, digest_of, put_chunks
 
 
@@ -87,6 +87,24 @@ def test_a_symbolic_link_is_refused(root: Path, tmp_path: Path) -> None:
     root.symlink_to(tmp_path / "real")
     with pytest.raises(InvalidRequest, match="symbolic link"):
         Store.open(root)
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "cifs", "9p"])
+def test_a_file_system_that_other_machines_see_is_refused_and_nothing_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """By a mountinfo: no test machine has a server."""
+    told = tmp_path / "mountinfo"
+    home = str(tmp_path / "net work").replace(" ", "\\040")
+    told.write_text(
+        f"22 1 0:20 / / rw - ext4 /dev/vda rw\n30 22 0:40 / {home} rw shared:1 master:2 - ext4 /dev/vdb rw\n"
+        f"31 30 0:41 /export {home} rw,noatime shared:1 - {kind} server:/export rw\n"
+    )
+    monkeypatch.setattr(mounts, "MOUNTINFO", told)
+    with pytest.raises(InvalidRequest, match=kind):
+        Store.open(tmp_path / "net work" / "cache")
+    assert not (tmp_path / "net work").exists()
+    Store.open(tmp_path / "cache").close()
 
 
 def test_everything_is_private_whatever_the_umask(root: Path) -> None:
