@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from api.resources import Wire
+from api.resources import Layout, Wire
 
 # How far inside the source's host may lie, by what an administrator has said of it (docs/security.md): on the open
 # internet, in a private network too, or anywhere.
@@ -46,6 +46,7 @@ class Grant(Wire):
     revision: str
     reach: Reach = "public"
     namespaces: list[str] = field(default_factory=list)  # whose pods may mount it; '*' for all
+    layout: Layout = "plain"
     include: list[str] = field(default_factory=list)
     exclude: list[str] = field(default_factory=list)
     credential: SourceCredential | None = None

@@ -67,7 +67,16 @@ RULES: dict[str, list[Schema]] = {
         {
             "rule": "!has(self.secretRef) || !has(self.pullSecrets)",
             "message": "give secretRef or pullSecrets, not both",
-        }
+        },
+        {
+            "rule": "!has(self.layout) || self.layout == 'plain' || self.source.startsWith('hf://')",
+            "message": "layout hf is for sources on the Hub: hf://org/name",
+        },
+        {
+            # The revision stays the same, so that no node would learn of it.
+            "rule": "(has(self.layout) && self.layout == 'hf') == (has(oldSelf.layout) && oldSelf.layout == 'hf')",
+            "message": "layout is fixed at creation; make another Model",
+        },
     ],
     "Placement": [
         {

@@ -11,6 +11,7 @@ MODEL = f"{DOMAIN}/model"  # a Model's name, namespace/name, a reference, or sev
 SECRET = f"{DOMAIN}/secret"  # Secret with the credential of a bare reference
 PATH = f"{DOMAIN}/path"  # mount path instead of /models/<name>
 PRELOAD = f"{DOMAIN}/preload"  # "true": read the weights ahead into the node's memory
+LAYOUT = f"{DOMAIN}/layout"  # of a bare reference: hf arranges the files as the Hub's own cache
 MAX_HOLD = f"{DOMAIN}/max-hold"  # longest time the gate may hold, such as 10m
 GROUP = f"{DOMAIN}/group"  # explicit group, wins over every workload API
 GROUP_SIZE = f"{DOMAIN}/group-size"
@@ -39,6 +40,7 @@ ATTRIBUTE_MODEL = f"{DOMAIN}/model"  # volume attribute: namespace/name of one M
 ATTRIBUTE_REVISION = f"{DOMAIN}/revision"  # volume attribute: the revision fixed at admission, where known
 ATTRIBUTE_PRELOAD = f"{DOMAIN}/preload"  # volume attribute: "true" or "false"
 ENV_MODEL_PATH = "WARMSET_MODEL_PATH"
+ENV_HUB_CACHE, ENV_HUB_OFFLINE = "HF_HUB_CACHE", "HF_HUB_OFFLINE"  # huggingface_hub's own
 MODELS_FOLDER = "/models"
 
 # Audience of the bound token by which an agent proves its node to the broker.

@@ -109,6 +109,9 @@ class KnownRevision(Wire):
     files: FileSelection | None = None
 
 
+Layout = Literal["plain", "hf"]
+
+
 class ModelSpec(Wire):
     """Where a model comes from, and who may have it."""
 
@@ -130,6 +133,10 @@ class ModelSpec(Wire):
         ),
     ] = field(default_factory=list)
     files: Annotated[FileSelection | None, Meta(description="Which files of the source make the tree.")] = None
+    layout: Annotated[
+        Layout,
+        Meta(description="How the files are arranged: hf as the Hub's own cache, for HF_HUB_CACHE. Fixed at creation."),
+    ] = "plain"
     platform: Annotated[
         str, Meta(max_length=128, description="Which manifest of an index is meant, as os/architecture[/variant].")
     ] = ""

@@ -65,6 +65,7 @@ class Broker:
             revision=request.revision,
             reach=self._sources.reach(reference),
             namespaces=_namespaces(model),
+            layout=model.spec.layout,
             include=known.files.include if known.files else [],
             exclude=known.files.exclude if known.files else [],
             credential=found,

@@ -82,6 +82,8 @@ async def _ensure_model(client: Client, known: Model | None, request: Request, t
             spec["secretRef"] = {"name": request.secret}
         if request.pull_secrets:
             spec["pullSecrets"] = list(request.pull_secrets)
+        if request.layout != "plain":
+            spec["layout"] = request.layout
         meta = {"name": request.name, "namespace": request.namespace, "ownerReferences": [_reference(top)]}
         await _create_once(client, MODEL, {"apiVersion": API_VERSION, "kind": "Model", "metadata": meta, "spec": spec})
     elif not any(owner.uid == top.uid for owner in known.metadata.owner_references):

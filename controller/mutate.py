@@ -14,7 +14,7 @@ from typing import Any
 from api import keys
 from api.errors import Forbidden, InvalidRequest, NotFound
 from api.open_path import open_path
-from api.resources import Model
+from api.resources import Layout, Model
 from controller import durations
 from controller.pods import Pod
 from controller.requests import Request, requests
@@ -35,6 +35,7 @@ def mutate(pod: Pod, *, namespace: str, models: Mapping[str, Model], host_path_r
     _check_max_hold(pod)
     preload = _preload(pod)
     revisions = {request.model: _revision(request, namespace=namespace, models=models) for request in asked}
+    hub = next((request.path for request in asked if _layout(request, models) == "hf"), "")
     spec, operations = pod["spec"], []
     volumes = list(spec.get("volumes") or ())
     for request in asked:
@@ -47,7 +48,7 @@ def mutate(pod: Pod, *, namespace: str, models: Mapping[str, Model], host_path_r
     for field in ("initContainers", "containers"):
         for index, container in enumerate(spec.get(field) or ()):
             path = f"/spec/{field}/{index}"
-            mounts, environment = _mounts(container, asked), _environment(container, asked)
+            mounts, environment = _mounts(container, asked), _environment(container, asked, hub=hub)
             operations += _changed(f"{path}/volumeMounts", container.get("volumeMounts"), mounts)
             operations += _changed(f"{path}/env", container.get("env"), environment)
     labels = pod["metadata"].get("labels")
@@ -133,12 +134,19 @@ def _mounts(container: Mapping[str, Any], asked: Sequence[Request]) -> list[dict
     return mounts
 
 
-def _environment(container: Mapping[str, Any], asked: Sequence[Request]) -> list[dict[str, Any]]:
-    """Tells the first model's path, unless the container sets the variable itself."""
+def _layout(request: Request, models: Mapping[str, Model]) -> Layout:
+    model = models.get(request.model)
+    return request.layout if model is None else model.spec.layout
+
+
+def _environment(container: Mapping[str, Any], asked: Sequence[Request], *, hub: str) -> list[dict[str, Any]]:
+    """Tells the first model's path, and where the Hub's library finds its cache, unless the container does itself."""
     environment = list(container.get("env") or ())
-    if not any(variable["name"] == keys.ENV_MODEL_PATH for variable in environment):
-        environment.append({"name": keys.ENV_MODEL_PATH, "value": asked[0].path})
-    return environment
+    told = {keys.ENV_MODEL_PATH: asked[0].path}
+    if hub:
+        told |= {keys.ENV_HUB_CACHE: hub, keys.ENV_HUB_OFFLINE: "1"}
+    names = {variable["name"] for variable in environment}
+    return environment + [{"name": name, "value": value} for name, value in told.items() if name not in names]
 
 
 def _check_max_hold(pod: Pod) -> None:

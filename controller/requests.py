@@ -20,6 +20,7 @@ from pathlib import PurePosixPath
 from api import keys
 from api.errors import InvalidReference, InvalidRequest
 from api.reference import parse_reference
+from api.resources import Layout
 from controller.pods import Pod
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
@@ -31,7 +32,7 @@ _NOT_A_SOURCE_IN_A_CLUSTER = ("file",)  # a path on a node's disk belongs to nob
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One model asked for. ``source``, and ``secret`` or ``pull_secrets``, are set for a bare reference only."""
+    """One model asked for. All from ``source`` on is set for a bare reference only."""
 
     namespace: str
     name: str
@@ -39,6 +40,7 @@ class Request:
     source: str = ""
     secret: str = ""
     pull_secrets: tuple[str, ...] = ()
+    layout: Layout = "plain"
 
     @property
     def model(self) -> str:
@@ -92,8 +94,9 @@ def _bare(text: str, pod: Pod, *, namespace: str, path: str | None) -> Request:
     if not secret and scheme == "oci":
         named = [s["name"] for s in pod["spec"].get("imagePullSecrets") or () if s.get("name")]
         pull_secrets = tuple(dict.fromkeys(named))[:_MOST_SECRETS]
-    source = str(reference)
-    digest = hashlib.sha256("\n".join((source, secret, *pull_secrets)).encode()).hexdigest()[:16]
+    source, layout = str(reference), _layout(annotations.get(keys.LAYOUT, "plain"), scheme=scheme)
+    identity = (source, secret, *pull_secrets, *(() if layout == "plain" else (layout,)))
+    digest = hashlib.sha256("\n".join(identity).encode()).hexdigest()[:16]
     return Request(
         namespace=namespace,
         name=f"ref-{digest}",
@@ -101,7 +104,16 @@ def _bare(text: str, pod: Pod, *, namespace: str, path: str | None) -> Request:
         source=source,
         secret=secret,
         pull_secrets=pull_secrets,
+        layout=layout,
     )
+
+
+def _layout(text: str, *, scheme: str) -> Layout:
+    if text == "hf" and scheme == "hf":
+        return "hf"
+    if text in ("hf", "plain"):
+        return "plain"  # one annotation speaks of all models of the pod, and only those of the Hub have another layout
+    raise InvalidRequest(f"{keys.LAYOUT}: {text[:60]!r} is no layout", hint="write hf, or leave it out")
 
 
 def _paths(text: str | None, *, count: int) -> list[str | None]:

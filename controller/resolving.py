@@ -159,7 +159,8 @@ def _success(model: Model, resolved: Resolved) -> ModelStatus:
         revision=resolved.revision,
         bytes=resolved.bytes,
         files=resolved.files,
-        tree=str(resolved.tree.digest) if resolved.tree else "",
+        # Arranged otherwise it is another tree, which the first node tells.
+        tree=str(resolved.tree.digest) if resolved.tree and model.spec.layout == "plain" else "",
         # Verified spoke of the revision before.
         conditions=with_condition(
             (c for c in model.status.conditions if c.type != VERIFIED),

@@ -58,6 +58,7 @@ def fetcher(
                 options=replace(source_options(grant, ambient=ambient), mirrors=ways),
                 include=grant.include,
                 exclude=grant.exclude,
+                layout=grant.layout,
                 allow_executable=allow_executable,
                 workers=limits.workers,
                 on_progress=on_progress,

@@ -88,6 +88,16 @@ async def test_a_bad_source_is_refused_with_its_reason(cluster: Client, source: 
     assert said in refusal.value.message
 
 
+async def test_a_model_s_layout_is_for_the_hub_and_stays(cluster: Client) -> None:
+    with pytest.raises(ApiError, match="layout hf is for sources on the Hub"):
+        await cluster.create(MODELS, model("oci://r.example.com/llama", layout="hf"), namespace="default")
+    made = await cluster.create(MODELS, model("hf://org/name", layout="hf"), namespace="default")
+    await cluster.replace(MODELS, made | {"spec": {**made["spec"], "platform": "linux/amd64"}})
+    newest = await cluster.get(MODELS, made["metadata"]["name"], namespace="default")
+    with pytest.raises(ApiError, match="layout is fixed at creation"):
+        await cluster.replace(MODELS, newest | {"spec": {"source": "hf://org/name"}})
+
+
 @pytest.mark.parametrize(
     "placement",
     [

@@ -1,4 +1,4 @@
-"""What others push is pulled, and what we push others pull: the oras Python client, and skopeo and modctl where installed."""
+"""What others push is pulled, and what we push others pull: oras for Python, skopeo and modctl where installed."""
 
 from __future__ import annotations
 

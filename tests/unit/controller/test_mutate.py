@@ -15,6 +15,7 @@ from api.resources import Model, ModelSpec, ModelStatus, ObjectMeta
 from controller.mutate import mutate
 from controller.pods import MountedModel
 from controller.pods import models as models_of
+from controller.requests import requests
 from tests.support.jsonpatch import apply
 
 REVISION = "sha256:" + "a" * 64
@@ -214,3 +215,35 @@ def test_without_csi_a_pod_waits_to_be_created_until_its_model_is_resolved() -> 
     unresolved["team/llama"].status.observed_generation = 0
     with pytest.raises(NotFound, match="no revision yet"):
         by_host_path(pod(), unresolved)
+
+
+def environment(result: dict[str, Any]) -> dict[str, str]:
+    (container,) = result["spec"]["containers"]
+    return {variable["name"]: variable["value"] for variable in container["env"]}
+
+
+def test_a_reference_to_the_hub_may_be_had_as_the_hub_s_own_cache() -> None:
+    asking = pod("hf://org/name", annotations={keys.LAYOUT: "hf"})
+    assert environment(mutated(asking, {})) == {
+        "WARMSET_MODEL_PATH": "/models/name",
+        "HF_HUB_CACHE": "/models/name",
+        "HF_HUB_OFFLINE": "1",
+    }
+    plain, arranged = requests(pod("hf://org/name"), namespace="team"), requests(asking, namespace="team")
+    assert plain[0].name != arranged[0].name, "two Models: their trees differ"
+
+
+def test_a_model_s_own_layout_counts_and_containers_that_know_better_are_left_alone() -> None:
+    models = model()
+    models["team/llama"].spec.layout = "hf"
+    known = [{"name": "main", "env": [{"name": "HF_HUB_CACHE", "value": "/mine"}]}]
+    found = environment(mutated(pod(containers=known), models))
+    assert (found["HF_HUB_CACHE"], found["HF_HUB_OFFLINE"]) == ("/mine", "1")
+
+
+def test_the_layout_speaks_of_references_to_the_hub_alone() -> None:
+    both = "oci://r.example/m/llama:v1, hf://org/name"
+    found = environment(mutated(pod(both, annotations={keys.LAYOUT: "hf"}), {}))
+    assert found["HF_HUB_CACHE"] == "/models/name"
+    with pytest.raises(InvalidRequest, match="no layout"):
+        mutated(pod("hf://org/name", annotations={keys.LAYOUT: "hub"}), {})

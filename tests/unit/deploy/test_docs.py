@@ -79,6 +79,7 @@ def test_the_page_of_annotations_lists_those_that_users_write() -> None:
         keys.MODEL,
         keys.SECRET,
         keys.PATH,
+        keys.LAYOUT,
         keys.PRELOAD,
         keys.MAX_HOLD,
         keys.GROUP,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ import pytest
 from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import IncompleteSnapshotError
 
+from api.broker import Grant
 from api.errors import InvalidRequest
 from api.reference import parse_reference
 from cache.pull import Pulled, pull
 from cache.sources import SourceOptions
 from cache.store import Store
+from daemonset.config import Limits
+from daemonset.fetch import fetcher
 from tests.support.fake_hub import FakeHub
 
 NAME = "org/tiny"
@@ -82,3 +86,12 @@ def test_a_recorded_layout_is_warm_and_stays_apart_from_the_plain_tree(hub: Fake
 def test_other_references_have_no_place_in_the_hub_s_cache(store: Store) -> None:
     with pytest.raises(InvalidRequest, match="not on the Hub"):
         pull(store, parse_reference("oci://localhost:1/m/tiny:v1"), options=SourceOptions(), layout="hf")
+
+
+def test_a_node_s_grant_says_the_layout(hub: FakeHub, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = hub.add(NAME, FILES)
+    monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+    fetch = fetcher(store, limits=Limits(), ambient=True)
+    grant = Grant(model="team/tiny", source=f"hf://{NAME}@{commit}", revision=commit, layout="hf")
+    pulled = fetch(grant, on_progress=lambda _: None, cancel=threading.Event())
+    assert Path(snapshot_download(NAME, cache_dir=pulled.path, local_files_only=True)).is_relative_to(pulled.path)
