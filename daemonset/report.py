@@ -28,11 +28,19 @@ RETRY_S = (1.0, 60.0)  # first and longest pause after a write that failed
 log = structlog.get_logger()
 
 
-def due_in_s(written: NodeCacheStatus | None, current: NodeCacheStatus, *, age_s: float) -> float:
+def due_in_s(
+    written: NodeCacheStatus | None, current: NodeCacheStatus, *, age_s: float, idle_s: float = IDLE_S
+) -> float:
     """Seconds until the next write, the last one being ``age_s`` old; 0 or less means now."""
     if written is None or _facts(written) != _facts(current):
         return 0.0
-    return (PROGRESS_S if _figures(written) != _figures(current) else IDLE_S) - age_s
+    return (PROGRESS_S if _figures(written) != _figures(current) else idle_s) - age_s
+
+
+def first_idle_s() -> float:
+    """From a write that said something to the next sign of life: nodes that have news together, because they start or
+    become warm together, must not stay together."""
+    return random.uniform(IDLE_S / 10, IDLE_S)  # noqa: S311
 
 
 class Reporter:
@@ -50,6 +58,7 @@ class Reporter:
         self._changed = changed
         self._written: NodeCacheStatus | None = None
         self._written_at = 0.0
+        self._idle_s = IDLE_S
         self._new = asyncio.Event()
 
     def forget(self) -> None:
@@ -81,17 +90,19 @@ class Reporter:
     async def _write_if_due(self) -> float:
         """Returns the seconds until it is worth looking again."""
         status = await self._current()
-        wait_s = due_in_s(self._written, status, age_s=monotonic() - self._written_at)
+        wait_s = due_in_s(self._written, status, age_s=monotonic() - self._written_at, idle_s=self._idle_s)
         if wait_s <= 0:
             await self._put(status)
-            wait_s = IDLE_S
+            wait_s = self._idle_s
         if any(model.state == "Pulling" for model in status.models):
             return min(wait_s, PROGRESS_S)  # progress makes no change of its own
         return wait_s
 
     async def _put(self, status: NodeCacheStatus) -> None:
         await self._write(msgspec.structs.replace(status, last_update=datetime.now(UTC).isoformat(timespec="seconds")))
-        self._written = status
+        before, self._written = self._written, status
+        news = before is None or (_facts(before), _figures(before)) != (_facts(status), _figures(status))
+        self._idle_s = first_idle_s() if news else IDLE_S
         self._written_at = monotonic()
 
 

@@ -13,7 +13,7 @@ import daemonset.report
 from api.errors import ClusterUnavailable
 from api.resources import NodeCacheStatus, NodeModelState, NodeModelStatus
 from daemonset.changed import Changed
-from daemonset.report import IDLE_S, PROGRESS_S, Reporter, due_in_s
+from daemonset.report import IDLE_S, PROGRESS_S, Reporter, due_in_s, first_idle_s
 from tests.unit.daemonset.doubles import eventually
 
 
@@ -37,6 +37,13 @@ def test_progress_is_due_half_a_minute_after_the_last_write(now: NodeCacheStatus
 
 def test_without_any_change_only_a_sign_of_life_is_due() -> None:
     assert due_in_s(status(), status(), age_s=0.0) == IDLE_S
+
+
+def test_nodes_that_have_news_together_show_their_next_signs_of_life_apart() -> None:
+    waits = sorted(first_idle_s() for _ in range(1000))
+    assert IDLE_S / 10 <= waits[0] < IDLE_S / 3
+    assert IDLE_S * 2 / 3 < waits[-1] <= IDLE_S
+    assert due_in_s(status(), status(), age_s=10.0, idle_s=waits[0]) == waits[0] - 10.0
 
 
 def test_the_first_status_is_due_at_once() -> None:
