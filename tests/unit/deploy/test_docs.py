@@ -49,6 +49,13 @@ def test_every_other_reason_is_one_that_the_code_gives(title: str) -> None:
     assert not [name for name in names if f'"{name}"' not in CODE]
 
 
+def test_every_reason_has_an_entry_that_tells_what_to_do() -> None:
+    entries = re.findall(r"^### (\w+)\n(.+)$", (ROOT / "docs" / "troubleshoot.md").read_text(), re.MULTILINE)
+    named = set(re.findall(r"^\| `(\w+)` \|", REASONS, re.MULTILINE))
+    assert {name for name, _ in entries} == named
+    assert len(entries) == len(named)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):

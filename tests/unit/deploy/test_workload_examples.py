@@ -15,7 +15,7 @@ from api import keys
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLES = ROOT / "deploy" / "examples"
 PAGE = (ROOT / "docs" / "workloads.md").read_text()
-OWN = {"agent-standalone.yaml", "model.yaml", "secret-access.yaml", "warmset.yaml"}
+OWN = {"agent-standalone.yaml", "model.yaml", "persistent-volume.yaml", "secret-access.yaml", "warmset.yaml"}
 
 
 def rows() -> list[tuple[str, list[str]]]:
