@@ -75,8 +75,17 @@ def test_it_has_no_installer_and_no_build_or_test_tool(image: Path) -> None:
 
 def test_both_stages_have_the_same_pinned_base() -> None:
     bases = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
-    assert len(set(bases)) == 1
-    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", bases[0])
+    assert bases == ["${BASE}", "${BASE}"]
+    (default,) = re.findall(r"^ARG BASE=(\S+)$", DOCKERFILE, re.MULTILINE)
+    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", default)
+
+
+def test_all_is_compiled_by_hash_so_that_a_second_build_makes_the_same(image: Path) -> None:
+    """PEP 552: flags 0b01 say that the file names its source by hash and that nobody looks at the time."""
+    packages = next((image / "opt/warmset/lib").glob("python*/site-packages"))
+    for source in packages.glob("cli/**/*.py"):
+        (compiled,) = (source.parent / "__pycache__").glob(f"{source.stem}.cpython-*.pyc")
+        assert int.from_bytes(compiled.read_bytes()[4:8], "little") == 1, source
 
 
 def test_the_image_runs_as_the_charts_user() -> None:
