@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from api.errors import WarmsetError
-from api.resources import API_VERSION, Model, WarmSet
+from api.resources import API_VERSION, Model, Placement, WarmSet
 from controller.groups import Owner
 from controller.pods import Pod, models
 from controller.requests import Request, requests
 from controller.resources import MODEL, WARM_SET
 from controller.world import World
 from kube.client import ApiError, Client
+from kube.reflector import Key
 from kube.resources import Resource
 
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9.-]+")
@@ -73,6 +74,22 @@ async def ensure_warm_set(client: Client, world: World, pod: Pod, *, top: Owner)
         await _create_once(client, WARM_SET, body)
     elif known.spec.placement.workload is not None and not set(wanted) <= set(known.spec.models):
         await set_models(client, known, list(dict.fromkeys([*known.spec.models, *wanted])))
+
+
+async def ensure_warm_nodes(
+    client: Client, world: World, asked: Iterable[Request], nodes: Sequence[str], *, top: Owner, key: Key
+) -> None:
+    """WarmSet ``key`` over exactly these nodes, owned by ``top``. Raises ApiError or ClusterUnavailable."""
+    known = world.warm_sets.get(key)
+    if known is None:
+        names = list(dict.fromkeys(within(request.model, key[0]) for request in asked))
+        meta = {"name": key[1], "namespace": key[0], "ownerReferences": [_reference(top)]}
+        spec = {"models": names, "placement": {"nodes": list(nodes)}}
+        body = {"apiVersion": API_VERSION, "kind": "WarmSet", "metadata": meta, "spec": spec}
+        await _create_once(client, WARM_SET, body)
+    elif known.spec.placement.nodes is not None and known.spec.placement.nodes != list(nodes):
+        moved = msgspec.structs.replace(known.spec, placement=Placement(nodes=list(nodes)))
+        await client.replace(WARM_SET, msgspec.to_builtins(msgspec.structs.replace(known, spec=moved)))
 
 
 async def _ensure_model(client: Client, known: Model | None, request: Request, top: Owner) -> None:

@@ -21,7 +21,7 @@ from controller.metrics import Metrics
 from controller.offers import Offers
 from controller.owners import Owners
 from controller.queue import WorkQueue
-from controller.reconcile import groups, models, nodes, pods, warm_sets
+from controller.reconcile import groups, models, nodes, pods, warm_sets, workloads
 from controller.reconcile.context import Context, Kind, Queues, Work
 from controller.server import serve_http, serve_https
 from controller.startup import spare_collector, take_over
@@ -43,6 +43,7 @@ _RECONCILE: dict[Kind, Callable[[Context, Work], Awaitable[float | None]]] = {
     "group": groups.reconcile,
     "node": nodes.reconcile,
     "warmset": warm_sets.reconcile,
+    "workload": workloads.reconcile,
 }
 
 log = structlog.get_logger()

@@ -11,7 +11,7 @@ from typing import Any
 
 from api.resources import NodeCache, WarmSet, WarmSetSpec
 from controller.book import GroupBook
-from controller.kueue.watch import WorkloadWatch
+from controller.kueue.watch import KueueWatch
 from controller.kueue.workload import workload_name
 from controller.made import warm_set_name
 from controller.nodes import trim
@@ -43,7 +43,7 @@ class Watching:
             "warmsets": Reflector(client, WARM_SET, on_change=self._on_warm_set),
             "pods": Reflector(client, POD, keep=keep_pod, trim=trim_pod, on_change=self._on_pod),
         }
-        self.kueue = WorkloadWatch(client, on_change=self._on_workload)
+        self.kueue = KueueWatch(client, on_workload=self._on_workload, on_check=self._on_check)
 
     @property
     def missing(self) -> str:
@@ -65,6 +65,10 @@ class Watching:
             self._add("model", (model.metadata.namespace, model.metadata.name))
         for key in self._world.warm_sets:
             self._add("warmset", key)
+        for key in self._world.workloads:
+            self._add("workload", key)
+        for name in self._world.admission_checks:
+            self._add("workload", ("", name))
 
     def _add(self, kind: Kind, key: Key) -> None:
         if self.queues is None:
@@ -124,6 +128,9 @@ class Watching:
         self._world.on_warm_set(key, new)
         after = self._world.warm_sets.get(key)
         self._add("warmset", key)
+        for owner in after.metadata.owner_references if after is not None else ():
+            if owner.kind == "Workload":  # Kueue's, which waits for it
+                self._add("workload", (key[0], owner.name))
         if before is not None and after is not None and _asks(before) == _asks(after):
             return  # only its status has changed
         for group in set(placed_groups(before)) - set(placed_groups(after)):
@@ -145,9 +152,17 @@ class Watching:
 
     def _on_workload(self, key: Key, old: Object | None, new: Object | None) -> None:
         self._world.on_workload(key, new)
+        self._add("workload", key)
         for (namespace, _), pod in self._world.pods.items():
             if namespace == key[0] and workload_name(pod) == key[1]:
                 self._enrolled(pod)
+
+    def _on_check(self, key: Key, old: Object | None, new: Object | None) -> None:
+        self._world.on_check(key, new)
+        self._add("workload", key)
+        for name, workload in self._world.workloads.items():
+            if key[1] in workload.checks:
+                self._add("workload", name)
 
     # -- helpers --------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from api import keys
 from api.resources import Model, NodeCache, WarmSet, Wire
 from controller import nodes
 from controller.journal import Journal
-from controller.kueue.workload import Workload, parse
+from controller.kueue.workload import AdmissionCheck, Workload, admission_check, parse
 from controller.nodes import NodeView
 from controller.pods import Pod, is_going, is_ours, is_terminal, node
 from controller.quantities import Resources, add, pod_requests, subtract
@@ -41,6 +41,7 @@ class World:
         self.warm_sets: dict[Key, WarmSet] = {}
         self.placed: dict[str, Key] = {}  # the WarmSet of each group that is asked for ahead of pods, by the group's id
         self.workloads: dict[Key, Workload] = {}  # Kueue's
+        self.admission_checks: dict[str, AdmissionCheck] = {}  # those of Kueue's that are ours to answer
         self.pods: dict[Key, Pod] = {}  # ours: with our gate, label or volume
         self._used: dict[str, Resources] = {}  # by node: requests of all its pods that still run
         self._leaving: dict[str, Resources] = {}  # the part of it whose pods are being deleted
@@ -106,6 +107,11 @@ class World:
                 self.workloads[key] = parse(new)
             except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
                 log.error("object.unreadable", kind="Workload", key=str(key), error=repr(error))
+
+    def on_check(self, key: Key, new: dict[str, Any] | None) -> None:
+        self.admission_checks.pop(key[1], None)
+        if new is not None and (check := admission_check(new)) is not None:
+            self.admission_checks[key[1]] = check
 
     def on_pod(self, key: Key, old: Pod | None, new: Pod | None) -> None:
         """``old`` is the copy before: its requests are taken off the node it was on."""

@@ -1,4 +1,4 @@
-"""Kueue's Workloads, watched where Kueue is installed. It may come later, or never."""
+"""Kueue's Workloads and AdmissionChecks, watched where Kueue is installed. It may come later, or never."""
 
 from __future__ import annotations
 
@@ -26,34 +26,41 @@ def workloads(version: str) -> Resource:
     return Resource(GROUP, version, "workloads", "Workload")
 
 
-class WorkloadWatch:
+def admission_checks(version: str) -> Resource:
+    return Resource(GROUP, version, "admissionchecks", "AdmissionCheck", namespaced=False)
+
+
+class KueueWatch:
     """``known`` is set once the Workloads were read, or it is clear that there are none to read."""
 
-    def __init__(self, client: Client, *, on_change: OnChange) -> None:
+    def __init__(self, client: Client, *, on_workload: OnChange, on_check: OnChange) -> None:
         self.known = asyncio.Event()
         self._client = client
-        self._on_change = on_change
+        self._on_workload = on_workload
+        self._on_check = on_check
 
     async def run(self) -> NoReturn:
         failures = 0
         while True:
             try:
-                resource = await self._served()
+                version = await self._served()
             except (ApiError, ClusterUnavailable) as error:
                 log.warning("kueue.not_asked", error=str(error))
                 await backoff(failures)
                 failures = min(failures + 1, 10)
                 continue
-            if resource is not None:
-                reflector = Reflector(self._client, resource, on_change=self._on_change)
+            if version is not None:
+                read = Reflector(self._client, workloads(version), on_change=self._on_workload)
+                checks = Reflector(self._client, admission_checks(version), on_change=self._on_check)
                 async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(reflector.run(), name="watch-workloads")
-                    await reflector.synced.wait()
+                    tasks.create_task(read.run(), name="watch-workloads")
+                    tasks.create_task(checks.run(), name="watch-admissionchecks")
+                    await read.synced.wait()
                     self.known.set()
             self.known.set()
             await asyncio.sleep(LOOK_AGAIN_S)
 
-    async def _served(self) -> Resource | None:
+    async def _served(self) -> str | None:
         for version in VERSIONS:
             try:
                 await self._client.list(workloads(version), field_selector="metadata.name=none")
@@ -63,5 +70,5 @@ class WorkloadWatch:
                 if error.status == 403:
                     log.warning("kueue.not_readable", error=str(error))
                 continue
-            return workloads(version)
+            return version
         return None

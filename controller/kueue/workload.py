@@ -14,6 +14,7 @@ from typing import Any
 from api import keys
 
 GROUP = "kueue.x-k8s.io"
+CONTROLLER = "warmset.dev/weights"  # spec.controllerName of the AdmissionChecks that are ours
 MOST_PODS = 100_000  # of one assignment: the API's own bound on the domains of a slice
 
 
@@ -27,12 +28,14 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class PodSet:
-    """``places`` in rank order; None while Kueue has not assigned any. ``annotations`` are ours on its template."""
+    """``places`` in rank order; None where Kueue has not assigned any. ``annotations`` are ours on its template, and
+    ``pull_secrets`` its imagePullSecrets."""
 
     name: str
     count: int
     annotations: Mapping[str, str] = field(default_factory=dict)
     places: tuple[Place, ...] | None = None
+    pull_secrets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,14 @@ class Workload:
     messages: Mapping[str, str] = field(default_factory=dict)  # of the checks
     reserved_at: str = ""
     finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionCheck:
+    """One of ours, at the API's ``version``. ``ready``: Kueue knows that it is answered."""
+
+    version: str
+    ready: bool
 
 
 def parse(obj: Mapping[str, Any]) -> Workload:
@@ -69,6 +80,15 @@ def parse(obj: Mapping[str, Any]) -> Workload:
     )
 
 
+def admission_check(obj: Mapping[str, Any]) -> AdmissionCheck | None:
+    """None where another controller answers it."""
+    if (obj.get("spec") or {}).get("controllerName") != CONTROLLER:
+        return None
+    conditions = (obj.get("status") or {}).get("conditions") or ()
+    ready = any(c.get("type") == "Active" and c.get("status") == "True" for c in conditions)
+    return AdmissionCheck(version=str(obj["apiVersion"]).rpartition("/")[2], ready=ready)
+
+
 def workload_name(pod: Mapping[str, Any]) -> str:
     """The Workload that the pod belongs to, or ''."""
     labels = pod["metadata"].get("labels") or {}
@@ -85,13 +105,16 @@ def pod_set_name(pod: Mapping[str, Any]) -> str:
 
 
 def _pod_set(spec: Mapping[str, Any], assigned: Mapping[str, Any] | None) -> PodSet:
-    annotations = ((spec.get("template") or {}).get("metadata") or {}).get("annotations") or {}
+    template = spec.get("template") or {}
+    annotations = (template.get("metadata") or {}).get("annotations") or {}
+    secrets = (template.get("spec") or {}).get("imagePullSecrets") or ()
     assignment = (assigned or {}).get("topologyAssignment")
     return PodSet(
         name=spec.get("name", "main"),
         count=int(spec["count"]),
         annotations={name: value for name, value in annotations.items() if name.startswith(f"{keys.DOMAIN}/")},
         places=None if assignment is None else tuple(_places(assignment)),
+        pull_secrets=tuple(secret["name"] for secret in secrets),
     )
 
 

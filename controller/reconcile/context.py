@@ -20,7 +20,7 @@ from controller.warmth import Wanted
 from controller.world import World
 from kube.client import Client
 
-Kind = Literal["model", "pod", "group", "node", "warmset"]
+Kind = Literal["model", "pod", "group", "node", "warmset", "workload"]
 
 
 class Work(NamedTuple):

@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from api import keys
 from api.resources import API_VERSION
+from controller.kueue.workload import CONTROLLER
 from controller.levels import SAID_BY
 from controller.resources import WARM_SET
 from kube.client import Client
@@ -30,7 +32,7 @@ async def control(cluster: Client) -> AsyncIterator[Control]:
             await make_node(cluster, name)
             await agent_says(cluster, name)
         yield control
-    await kueue.uninstall(cluster, kueue.WORKLOAD)
+    await kueue.uninstall_kueue(cluster)
 
 
 async def planned(cluster: Client) -> list[str]:
@@ -70,6 +72,50 @@ async def test_kueues_nodes_are_warmed_before_it_lets_the_pods_go_and_they_land_
         await owners.run(pods)
         bodies = [await cluster.get(POD, pod, namespace=TEAM) for pod in pods]
         assert [body["spec"]["nodeName"] for body in bodies] == ["n2", "n3"]
+
+
+async def test_a_workload_is_admitted_when_its_nodes_are_warm(control: Control, cluster: Client) -> None:
+    """The pods do not exist yet: Kueue makes none before it admits, and its clock for ready pods starts then."""
+    check = {"metadata": {"name": "weights"}, "spec": {"controllerName": CONTROLLER}}
+    body = {"apiVersion": kueue.ADMISSION_CHECK.api_version, "kind": "AdmissionCheck"} | check
+    await cluster.create(kueue.ADMISSION_CHECK, body)
+
+    async def active() -> bool:
+        found = await cluster.get(kueue.ADMISSION_CHECK, "weights")
+        return [c["type"] for c in found.get("status", {}).get("conditions", []) if c["status"] == "True"] == ["Active"]
+
+    await eventually(active, what="the check active")
+    template = {"metadata": {"annotations": {keys.MODEL: "llama"}}, "spec": {}}
+    sets = [{"name": "main", "count": 2, "template": template}]
+    made = await kueue.make_workload(cluster, "job-train", namespace=TEAM, pod_sets=sets)
+    now = made["metadata"]["creationTimestamp"]
+    status = {
+        "conditions": [{"type": "QuotaReserved", "status": "True", "lastTransitionTime": now}],
+        "admissionChecks": [
+            {"name": name, "state": "Pending", "message": "", "lastTransitionTime": now}
+            for name in ("weights", "theirs")
+        ],
+    }
+    where = {"namespace": TEAM, "pod_set": "main"}
+    await kueue.assign(cluster, "job-train", hosts=["n1", "n2"], **where, **status)
+
+    async def said(state: str, message: str) -> bool:
+        checks = (await cluster.get(kueue.WORKLOAD, "job-train", namespace=TEAM))["status"]["admissionChecks"]
+        found = {c["name"]: (c["state"], c["message"]) for c in checks}
+        return found["weights"] == (state, message) and found["theirs"] == ("Pending", "")
+
+    async def desired(*names: str) -> bool:
+        return [n for n in NODES if await wanted_on(cluster, n)] == list(names)
+
+    await eventually(lambda: said("Pending", "0 of 2 nodes are warm"), what="pending", within_s=10)
+    await eventually(lambda: desired("n1", "n2"), what="the assigned nodes told to pull")
+    await agent_says(cluster, "n1", {"llama": "Ready"})
+    await eventually(lambda: said("Pending", "1 of 2 nodes are warm"), what="one warm", within_s=10)
+    # n2 fails before it is warm; Kueue assigns n3.
+    await kueue.assign(cluster, "job-train", hosts=["n1", "n3"], **where)
+    await eventually(lambda: desired("n1", "n3"), what="the other node told to pull", within_s=10)
+    await agent_says(cluster, "n3", {"llama": "Ready"})
+    await eventually(lambda: said("Ready", "2 nodes hold the weights"), what="ready", within_s=10)
 
 
 async def test_groups_are_kept_within_the_levels_of_kueues_topology(cluster: Client) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from controller.kueue.watch import workloads
+from controller.kueue.watch import admission_checks, workloads
 from kube.client import ApiError, Client, Object
 from kube.resources import POD, Resource
 from tests.support.installation import eventually
 from tests.support.lws import CRDS
 
 WORKLOAD = workloads("v1beta2")
+ADMISSION_CHECK = admission_checks("v1beta2")
 HOSTNAME = "kubernetes.io/hostname"
 _ANYTHING = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 # Of Kueue's own definition (config/components/crd), what server-side apply goes by.
@@ -34,6 +35,7 @@ _STATUS = _ANYTHING | {"properties": {"admissionChecks": _CHECKS}}
 
 async def install_kueue(client: Client) -> None:
     await install(client, WORKLOAD, status=_STATUS)
+    await install(client, ADMISSION_CHECK)
 
 
 async def install(client: Client, resource: Resource, *, status: Object | None = None) -> None:
@@ -69,6 +71,11 @@ async def install(client: Client, resource: Resource, *, status: Object | None =
         return True
 
     await eventually(served, what=name)
+
+
+async def uninstall_kueue(client: Client) -> None:
+    await uninstall(client, WORKLOAD)
+    await uninstall(client, ADMISSION_CHECK)
 
 
 async def uninstall(client: Client, resource: Resource) -> None:
