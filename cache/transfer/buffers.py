@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import threading
+from collections.abc import Callable
 
 
 def aligned_buffer(size: int) -> memoryview:
@@ -20,17 +21,23 @@ class BufferPool:
         self._free: list[memoryview] = []
         self._changed = threading.Condition()
 
-    def take(self, *, timeout_s: float) -> memoryview | None:
-        """A free buffer, or None when there is none within ``timeout_s``."""
+    def take(self, *, timeout_s: float, unless: Callable[[], bool]) -> memoryview | None:
+        """A free buffer; or None when there is none within ``timeout_s``, or as soon as ``unless`` is true."""
         with self._changed:
-            if not self._free and self._unmade:
-                self._unmade -= 1
-                return aligned_buffer(self._size)
-            if not self._free and timeout_s:
-                self._changed.wait(timeout_s)
-            return self._free.pop() if self._free else None
+            self._changed.wait_for(lambda: self._free or self._unmade or unless(), timeout_s)
+            if self._free:
+                return self._free.pop()
+            if not self._unmade or unless():
+                return None
+            self._unmade -= 1
+            return aligned_buffer(self._size)
 
     def give(self, buffer: memoryview) -> None:
         with self._changed:
             self._free.append(buffer)
-            self._changed.notify()
+            self._changed.notify_all()
+
+    def wake(self) -> None:
+        """Let who waits look at its ``unless`` again."""
+        with self._changed:
+            self._changed.notify_all()

@@ -62,7 +62,13 @@ class OpenFile:
     def resume(cls, wanted: WantedFile, ingest: Ingest, *, chunk_bytes: int, tools: Tools) -> OpenFile:
         """Take over what an earlier run left; its chunks are hashed again from disk, never trusted."""
         opened = cls(wanted, ingest, chunk_bytes)
-        opened.frontier = Frontier(size=wanted.size, piece_bytes=PIECE_BYTES, read=ingest.read, release=tools.pool.give)
+        opened.frontier = Frontier(
+            size=wanted.size,
+            piece_bytes=PIECE_BYTES,
+            read=ingest.read,
+            release=tools.pool.give,
+            moved=tools.pool.wake,
+        )
         have = ingest.have()
         for chunk in have:
             start, stop = opened.bounds(Run(chunk, chunk))
@@ -103,16 +109,18 @@ class OpenFile:
         return done
 
     def _piece(self, offset: int, reader: BlobReader, tools: Tools) -> Digest | None:
-        if self.frontier.reached == offset:  # as always, where one worker streams a file
-            filled = reader.fill(tools.scratch)
-            self._write(offset, tools.scratch[:filled])
+        # At the frontier no buffer is needed; as always, where one worker streams a file.
+        buffer = None if self.frontier.reached == offset else self._buffer(offset, tools.pool)
+        if buffer is not None:
+            return self._deposit(offset, buffer, reader, tools)
+        filled = reader.fill(tools.scratch)
+        self._write(offset, tools.scratch[:filled])
+        if self.frontier.reached == offset:
             return self.frontier.hash(tools.scratch[:filled], tools.scratch)
-        buffer = self._buffer(tools.pool)
-        if buffer is None:
-            filled = reader.fill(tools.scratch)
-            self._write(offset, tools.scratch[:filled])
-            self.frontier.on_disk(offset, offset + filled)
-            return self.frontier.advance(tools.scratch)
+        self.frontier.on_disk(offset, offset + filled)
+        return self.frontier.advance(tools.scratch)
+
+    def _deposit(self, offset: int, buffer: memoryview, reader: BlobReader, tools: Tools) -> Digest | None:
         try:
             filled = reader.fill(buffer)
             self._write(offset, buffer[:filled])
@@ -122,15 +130,17 @@ class OpenFile:
         self.frontier.deposit(offset, buffer, filled)
         return self.frontier.advance(tools.scratch)
 
-    def _buffer(self, pool: BufferPool) -> memoryview | None:
-        """A buffer; or None where the window is full and the frontier stands still, because a slower worker has it:
-        then the piece goes by disk. Taken before the bytes, so that nobody holds bytes that have no place."""
-        buffer = pool.take(timeout_s=0)
+    def _buffer(self, offset: int, pool: BufferPool) -> memoryview | None:
+        """A buffer; or None when the frontier comes to ``offset``, or stands still in front of a full window, because a
+        slower worker has it: then the piece goes by disk. Taken before the bytes, so that nobody holds bytes that have
+        no place."""
         reached = -1
-        while buffer is None and reached != self.frontier.reached:
+        while reached != self.frontier.reached:
             reached = self.frontier.reached
-            buffer = pool.take(timeout_s=WINDOW_PATIENCE_S)
-        return buffer
+            buffer = pool.take(timeout_s=WINDOW_PATIENCE_S, unless=lambda: self.frontier.reached == offset)
+            if buffer is not None or self.frontier.reached == offset:
+                return buffer
+        return None
 
     def _write(self, offset: int, data: memoryview) -> None:
         self.ingest.write(offset, data)

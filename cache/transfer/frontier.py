@@ -20,13 +20,17 @@ _ON_DISK = None
 
 
 class Frontier:
-    """For any thread. ``read(offset, into)`` reads the file back; ``release`` takes a deposited buffer again."""
+    """For any thread. ``read(offset, into)`` reads the file back; ``release`` takes a deposited buffer again, and
+    ``moved`` is told where the frontier has moved without one."""
 
-    def __init__(self, *, size: int, piece_bytes: int, read: Read, release: Release) -> None:
+    def __init__(
+        self, *, size: int, piece_bytes: int, read: Read, release: Release, moved: Callable[[], None] = lambda: None
+    ) -> None:
         self._size = size
         self._piece_bytes = piece_bytes
         self._read = read
         self._release = release
+        self._moved = moved
         self._sha256 = hashlib.sha256()
         self._pieces: dict[int, tuple[memoryview, int] | None] = {}
         self._next = 0
@@ -73,6 +77,7 @@ class Frontier:
             if first is not None:
                 self._sha256.update(first)
                 self._next += len(first)
+                self._moved()
             while self._next < self._size:
                 with self._lock:
                     if self._next not in self._pieces:
@@ -96,11 +101,12 @@ class Frontier:
         if piece is None:
             filled = 0
             while filled < length:
-                got = self._read(self._next + filled, scratch[filled:length])
-                filled += got
+                filled += self._read(self._next + filled, scratch[filled:length])
             self._sha256.update(scratch[:length])
+            self._next += length
+            self._moved()
         else:
             buffer, length = piece
             self._sha256.update(buffer[:length])
+            self._next += length
             self._release(buffer)
-        self._next += length

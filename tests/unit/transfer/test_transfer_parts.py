@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import random
 import threading
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -16,9 +18,11 @@ from api.errors import Cancelled, RateLimited, SourceUnavailable
 from cache.http.retry import RetryPolicy, with_retries
 from cache.transfer.buffers import BufferPool
 from cache.transfer.engine import WantedBatch
-from cache.transfer.file import WantedFile
+from cache.transfer.file import PIECE_BYTES, OpenFile, Tools, WantedFile
 from cache.transfer.frontier import Frontier
 from cache.transfer.plan import BATCH_BYTES, BATCH_FILES, SMALL_BYTES, plan
+from cache.transfer.progress import Meter
+from cache.transfer.reader import Link
 from cache.transfer.schedule import RUN_CHUNKS, Run, Schedule, Share, helpable, take_run
 from cache.transfer.throttle import Rate, Throttle
 
@@ -177,12 +181,73 @@ def test_pieces_from_many_threads_hash_to_the_file() -> None:
 
 def test_buffers_are_page_aligned_bounded_and_reused() -> None:
     pool = BufferPool(count=2, size=4096)
-    first, second = pool.take(timeout_s=0), pool.take(timeout_s=0)
+    first, second = take(pool), take(pool)
     assert first is not None
     assert second is not None
-    assert pool.take(timeout_s=0.01) is None
+    assert take(pool) is None
     pool.give(first)
-    assert pool.take(timeout_s=0) is first
+    assert take(pool) is first
+
+
+def take(pool: BufferPool) -> memoryview | None:
+    return pool.take(timeout_s=0.01, unless=lambda: False)
+
+
+def test_a_full_window_keeps_nobody_waiting_whose_piece_the_frontier_has_come_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cache.transfer.file.WINDOW_PATIENCE_S", 60.0)
+    content = random.Random(1).randbytes(2 * PIECE_BYTES)
+    ingest = Memory(content)
+    tools = [
+        Tools(ingest, memoryview(bytearray(PIECE_BYTES)), BufferPool(count=0, size=PIECE_BYTES), link)
+        for link in [Link(RetryPolicy(), threading.Event(), Throttle(None, cancel=threading.Event()), METER)] * 2
+    ]
+    tools[1].pool = tools[0].pool
+    opened = OpenFile.resume(wanted(len(content)), ingest, chunk_bytes=PIECE_BYTES, tools=tools[0])
+    ahead = ThreadPoolExecutor(1).submit(lambda: opened.fetch(Run(1, 1), sequential=False, tools=tools[1]))
+    with pytest.raises(TimeoutError):
+        ahead.result(0.2)  # the window is full, as there is none
+    assert opened.fetch(Run(0, 0), sequential=False, tools=tools[0]) is None
+    assert ahead.result(30) == Digest(hashlib.sha256(content).hexdigest())
+    assert ingest.read_back == 0
+
+
+METER = Meter(bytes_total=0, files_total=1)
+
+
+class Memory:
+    """A source and an ingest in one, in memory."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self.read_back = 0
+
+    def open(self, digest: Digest, *, size: int, start: int, stop: int) -> io.BytesIO:
+        return io.BytesIO(self._content[start:stop])
+
+    def abort(self) -> None:
+        """Nothing blocks."""
+
+    def have(self) -> frozenset[int]:
+        return frozenset()
+
+    def write(self, offset: int, data: memoryview, /) -> None:
+        assert data == self._content[offset : offset + len(data)]
+
+    def written(self, chunk: int, /) -> None:
+        """Not looked at."""
+
+    def read(self, offset: int, into: memoryview, /) -> int:
+        self.read_back += 1
+        into[:] = self._content[offset : offset + len(into)]
+        return len(into)
+
+    def commit(self, actual: Digest, /) -> None:
+        """Not reached."""
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 # -- how failures are waited out
