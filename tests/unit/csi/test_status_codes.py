@@ -30,6 +30,7 @@ TABLE = [
     (errors.InsufficientCache, C.RESOURCE_EXHAUSTED, NOT_FINAL),
     (errors.MountLimit, C.RESOURCE_EXHAUSTED, NOT_FINAL),
     (errors.MountsUnknown, C.UNAVAILABLE, NOT_FINAL),
+    (errors.OutOfResources, C.RESOURCE_EXHAUSTED, NOT_FINAL),
     (errors.NoDomainFits, C.RESOURCE_EXHAUSTED, NOT_FINAL),
     (errors.InvalidRequest, C.INVALID_ARGUMENT, FINAL),
     (errors.InvalidReference, C.INVALID_ARGUMENT, FINAL),
