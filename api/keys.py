@@ -30,6 +30,7 @@ KEEP_WARM_GROUPS = f"{DOMAIN}/keep-warm-groups"
 COOL = f"{DOMAIN}/cool"  # "true"
 
 # Written by us.
+IMAGES_OF = f"{DOMAIN}/images-of"  # label of the pods that pull a WarmSet's engine images: its UID
 PROTECTED = f"{DOMAIN}/protected"  # annotation of a Node: which autoscaler annotations we have set there
 GATE = f"{DOMAIN}/weights"  # scheduling gate
 MANAGED_LABEL = f"{DOMAIN}/weights"  # label on every pod that the webhook mutated, value "true"

@@ -77,6 +77,7 @@ async def run(client: Client, config: Config, *, identity: str, stop: asyncio.Ev
         cohorts=Cohorts(),
         paces={},
         refused={},
+        images={},
     )
     election = Election(client, namespace=config.namespace, name=LEASE, identity=identity)
     async with (

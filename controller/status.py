@@ -10,13 +10,14 @@ from typing import Literal
 from api.resources import Condition, GroupNode, Timeline, WarmGroup, WarmSet, WarmSetStatus
 from controller.conditions import with_condition
 from controller.decide import Problem
+from controller.images import Progress
 from controller.retention import EXPIRED, PLANNED
 from controller.warmth import Warmth
 
 MOST_GROUPS = 64  # as the schema
 MOST_NODES = 128  # of one group; those not ready come first, the counts are of all
 
-WARM, DEGRADED = "Warm", "Degraded"
+WARM, DEGRADED, IMAGES_PULLED = "Warm", "Degraded", "ImagesPulled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,10 @@ def status(
     given_up: str = "",
     eta: str = "",
     last_used: str = "",
+    images: Progress | None = None,
 ) -> WarmSetStatus:
     """``bytes_total``: of all its models, on one node; ``eta`` as eta.py, ``last_used`` as retention.py gives it;
-    ``given_up`` the named reason why it asks for nothing, if so."""
+    ``given_up`` the named reason why it asks for nothing, if so; ``images`` how far its engine images are."""
     nodes = [node for report in reports for node in report.nodes]
     shown = sorted(reports, key=lambda report: (report.ready, report.name))[:MOST_GROUPS]
     return WarmSetStatus(
@@ -60,12 +62,18 @@ def status(
         bytes=bytes_total,
         eta=eta,
         last_used=last_used,
-        conditions=_conditions(warm_set, reports, nodes, now=now, given_up=given_up),
+        conditions=_conditions(warm_set, reports, nodes, now=now, given_up=given_up, images=images),
     )
 
 
 def _conditions(
-    warm_set: WarmSet, reports: Sequence[GroupReport], nodes: Sequence[Warmth], *, now: datetime, given_up: str
+    warm_set: WarmSet,
+    reports: Sequence[GroupReport],
+    nodes: Sequence[Warmth],
+    *,
+    now: datetime,
+    given_up: str,
+    images: Progress | None,
 ) -> list[Condition]:
     found = list(warm_set.status.conditions)
     verdicts = {
@@ -73,6 +81,10 @@ def _conditions(
         WARM: _warm(reports, nodes, given_up=given_up),
         DEGRADED: _degraded(nodes, frozenset().union(*(report.refused for report in reports))),
     }
+    if images is not None:
+        verdicts[IMAGES_PULLED] = _pulled(images)
+    else:
+        found = [condition for condition in found if condition.type != IMAGES_PULLED]
     for kind, (state, reason, message) in verdicts.items():
         found = with_condition(
             found,
@@ -127,6 +139,13 @@ def _degraded(nodes: Iterable[Warmth], refused: frozenset[str]) -> _Verdict:
     words = f": {first.message}" if first is not None and first.message else ""
     reason = (first.reason if first is not None else "") or "PullFailed"
     return "True", reason, f"{len(failures)} nodes failed, such as {name}{words}"
+
+
+def _pulled(images: Progress) -> _Verdict:
+    text = f"{images.there} of {images.wanted} images are on their nodes"
+    if images.trouble:
+        return "False", "ImagePullFailed", f"{text}; {images.trouble}"
+    return ("True", "Pulled", text) if images.there == images.wanted else ("False", "Pulling", text)
 
 
 def _group(report: GroupReport) -> WarmGroup:

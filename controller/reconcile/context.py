@@ -62,6 +62,8 @@ class Context:
     cohorts: Cohorts
     paces: dict[tuple[str, str], Paces]  # of each WarmSet's nodes
     refused: dict[str, frozenset[Wanted]]  # what quotas keep off each node
+    # By a node's UID and an image: whether it is there, and until when nobody need look again.
+    images: dict[tuple[str, str], tuple[bool, datetime]]
 
     def group(self, group: str) -> None:
         self.queues.main.add(Work("group", "", group))

@@ -13,7 +13,7 @@ from controller import retention, wants
 from controller.cooling import is_cooled
 from controller.eta import eta, observe
 from controller.quotas import too_large
-from controller.reconcile import ahead, reports
+from controller.reconcile import ahead, images, reports
 from controller.reconcile.context import Context, Work
 from controller.resources import WARM_SET
 from controller.status import GroupReport, status
@@ -40,6 +40,7 @@ async def reconcile(context: Context, work: Work) -> float | None:
     nodes = [node for report in found for node in report.nodes]
     for node in nodes:
         context.node(node.node)
+    progress = None if given_up else await images.pull(context, warm_set, [node.node for node in nodes])
     context.paces[key] = observe(context.paces.get(key, {}), nodes, now=now)
     after = status(
         warm_set,
@@ -49,9 +50,12 @@ async def reconcile(context: Context, work: Work) -> float | None:
         given_up=given_up,
         eta=eta(context.paces[key], nodes),
         last_used=used,
+        images=progress,
     )
     if after != warm_set.status:
         await _write(context, warm_set, after)
+    if progress is not None and progress.there < progress.wanted:
+        return images.LOOK_S
     if end is not None:
         return retention.LOOK_S
     return ahead.LOOK_S if warm_set.spec.placement.workload is not None else None

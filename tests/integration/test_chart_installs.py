@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from api.keys import GATE, MODEL, PROTECTED
-from api.resources import API_VERSION
-from controller.nodes import PROTECTIONS
+from api.resources import API_VERSION, ObjectMeta, Placement, WarmSet, WarmSetSpec
+from controller import images
+from controller.nodes import PROTECTIONS, NodeView
 from kube.client import ApiError, Client, Object
 from kube.resources import CONFIG_MAP, MUTATING_WEBHOOK, NODE, POD, SECRET
 from tests.integration.conftest import MODELS, NODE_CACHES, WARM_SETS
@@ -83,6 +84,32 @@ async def test_the_controller_marks_nodes_and_changes_nothing_else_of_them(
         assert "no taint" in (await refused(controller.patch(NODE, "n1", taint))).message
         cordon = {"spec": {"unschedulable": True}}
         assert "nothing else" in (await refused(controller.patch(NODE, "n1", cordon))).message
+
+
+async def test_the_controller_makes_pods_that_pull_an_image_and_no_other(
+    installed: list[Manifest], cluster: Client, control_plane: ControlPlane
+) -> None:
+    token = await service_account_token(cluster, "warmset-controller", namespace=NAMESPACE)
+    placement = Placement(node_selector={})
+    warm_set = WarmSet(
+        metadata=ObjectMeta(name="w", uid="u"), spec=WarmSetSpec(models=["llama"], placement=placement, images=["e:1"])
+    )
+    body = images.pod(warm_set, NodeView("n1", "u"), "e:1")
+    async with await Client.connect(kubeconfig=control_plane.kubeconfig_for(token, name="c")) as controller:
+
+        def made(name: str, **spec: Any) -> Awaitable[Object]:
+            named = body | {"metadata": body["metadata"] | {"name": name}, "spec": body["spec"] | spec}
+            return controller.create(POD, named, namespace="default")
+
+        async def enforced() -> bool:
+            return await error_of(made(f"host-{secrets.token_hex(4)}", hostNetwork=True)) is not None
+
+        await eventually(enforced, what="the policy")
+        await made("good")
+        volumes = [{"name": "root", "hostPath": {"path": "/"}}]
+        shell = [body["spec"]["containers"][0] | {"command": ["sh"]}]
+        assert "no volumes" in (await refused(made("volumes", volumes=volumes))).message
+        assert "runs nothing" in (await refused(made("shell", containers=shell))).message
 
 
 # -- What a node's agent may do ---------------------------------------------------------------------------------

@@ -215,3 +215,35 @@ async def test_a_node_is_protected_while_a_plan_holds_it_and_joins_when_it_is_wa
     await eventually(joined, what="the taint gone")
     await cluster.delete(WARM_SET, "w", namespace=TEAM)
     await eventually(neither, what="the annotations gone")
+
+
+async def test_engine_images_are_pulled_by_pods_that_go_when_they_are_there(control: Control, cluster: Client) -> None:
+    spec = {"models": ["llama"], "placement": {"nodes": ["n1", "n2"]}, "images": ["engine:1"]}
+    body = {"apiVersion": API_VERSION, "kind": "WarmSet", "metadata": {"name": "w"}, "spec": spec}
+    present = {"images": [{"names": ["docker.io/library/engine:1"], "sizeBytes": 1}]}
+    await cluster.patch(NODE, "n2", {"status": present}, subresource="status")
+    await cluster.create(WARM_SET, body, namespace=TEAM)
+
+    async def pods() -> list[Object]:
+        return await cluster.list(POD, namespace=TEAM, label_selector=keys.IMAGES_OF)
+
+    async def one() -> bool:
+        return len(await pods()) == 1
+
+    async def said() -> str:
+        status = (await cluster.get(WARM_SET, "w", namespace=TEAM)).get("status") or {}
+        return next((c["message"] for c in status.get("conditions", ()) if c["type"] == "ImagesPulled"), "")
+
+    async def told() -> bool:
+        return await said() == "1 of 2 images are on their nodes"
+
+    async def done() -> bool:
+        return await said() == "2 of 2 images are on their nodes" and not await pods()
+
+    await eventually(one, what="a pod for the node that lacks the image")
+    await eventually(told, what="the other node's image found")
+    (running,) = await pods()
+    container = {"name": "image", "image": "engine:1", "imageID": "sha256:1", "ready": False, "restartCount": 0}
+    status = {"phase": "Succeeded", "containerStatuses": [container]}
+    await cluster.patch(POD, running["metadata"]["name"], {"status": status}, namespace=TEAM, subresource="status")
+    await eventually(done, what="the pod gone and the image counted")
