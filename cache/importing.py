@@ -83,6 +83,7 @@ def import_new(
     store.publish_tree(tree)
     key = folder.absolute().as_uri()
     store.record_pull(PullRecord(key=key, revision=str(tree.digest), tree=tree.digest, source=key))
+    store.touch(tree.digest)  # what has just come is not what goes first
     return tree
 
 

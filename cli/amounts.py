@@ -1,6 +1,8 @@
-"""Amounts as users write them: 50MB, 1GiB."""
+"""Amounts as users write them, 50MB, 1GiB, and read them."""
 
 from __future__ import annotations
+
+import time
 
 import click
 
@@ -31,3 +33,14 @@ class Rate(Size):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
         return super().convert(str(value).removesuffix("/s"), param, ctx)
+
+
+def ago(at: float | None) -> str:
+    """How long ago, in the largest unit that fits; ``at`` is Unix time in seconds, none or 0 for never."""
+    if not at:
+        return "-"
+    seconds = max(time.time() - at, 0)
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds // length:.0f}{unit} ago"
+    return f"{seconds:.0f}s ago"

@@ -140,7 +140,7 @@ def plan_eviction(stored: Sequence[Stored], need: Amount) -> Eviction:
             freed = freed.less(gives)
             links.update(tree.blobs.keys())
     return Eviction(
-        steps=_steps(chosen, of=stored), missing=missing, kept=tuple(tree for tree in stored if tree not in chosen)
+        steps=steps_of(chosen, of=stored), missing=missing, kept=tuple(tree for tree in stored if tree not in chosen)
     )
 
 
@@ -148,17 +148,22 @@ def what_holds(kept: Sequence[Stored]) -> str:
     """For people: how much stays, and why; empty when nothing does."""
     held: Counter[str] = Counter()
     for tree in kept:
-        held[tree.hold or "not in use"] += tree.bytes
-    return ", ".join(f"{count / (1 << 30):.1f} GiB {why}" for why, count in held.most_common())
+        held[tree.hold or "could go, and are not enough"] += tree.bytes
+    return ", ".join(f"{_text(count)} {why}" for why, count in held.most_common())
 
 
-def _steps(chosen: Sequence[Stored], *, of: Sequence[Stored]) -> tuple[Step, ...]:
+def steps_of(chosen: Sequence[Stored], *, of: Sequence[Stored]) -> tuple[Step, ...]:
+    """What each of ``chosen`` gives back when they go in this order: a blob comes free with the last that links it."""
     links = Counter(blob for tree in of for blob in tree.blobs)
     steps: list[Step] = []
     for tree in chosen:
         links.subtract(tree.blobs.keys())
         steps.append(Step(tree, _unlinked(tree, links)))
     return tuple(steps)
+
+
+def _text(size: int) -> str:
+    return f"{size / (1 << 30):.1f} GiB" if size >= 1 << 30 else f"{size / (1 << 20):.1f} MiB"
 
 
 def _unlinked(tree: Stored, links: Mapping[Digest, int]) -> Amount:

@@ -108,7 +108,7 @@ def regular_files(path: Path) -> Iterator[os.stat_result]:
     for folder, _, names in os.walk(path):
         for name in names:
             try:
-                status = Path(folder, name).lstat()
+                status = os.lstat(f"{folder}/{name}")  # a Path for each of 100,000 files takes longer than the disk
             except FileNotFoundError:
                 continue
             if stat.S_ISREG(status.st_mode):

@@ -381,7 +381,8 @@ class Store:
             )
         holders = [pin.id for pin in table.pins.values() if pin.tree == digest]
         if holders:
-            raise InUse(f"tree {digest} is mounted by {len(holders)} publications", hint="delete the pods that use it")
+            many = "a publication" if len(holders) == 1 else f"{len(holders)} publications"
+            raise InUse(f"tree {digest} is mounted by {many}", hint="delete the pods that use it")
 
     def _discard(self, digests: Sequence[Digest]) -> int:
         """Delete those blobs that nothing needs; returns the bytes freed."""

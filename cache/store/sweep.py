@@ -44,11 +44,12 @@ def reconcile(layout: Layout) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """A file or folder that nothing needs, and the bytes that its removal gives back."""
+    """A file or folder that nothing needs, and what its removal gives back."""
 
     path: Path
     kind: Literal["quarantine", "blob", "partial"]
     bytes: int
+    inodes: int = 1
 
 
 def leftovers(layout: Layout, claims: Claims, *, idle_s: float) -> list[Leftover]:
@@ -70,7 +71,7 @@ def leftovers(layout: Layout, claims: Claims, *, idle_s: float) -> list[Leftover
             continue
         files = list(regular_files(path))
         if all(status.st_mtime <= before for status in files):
-            found.append(Leftover(path, "partial", 512 * sum(status.st_blocks for status in files)))
+            found.append(Leftover(path, "partial", 512 * sum(s.st_blocks for s in files), len(files) + 1))
     return found
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from cli.amounts import Size
+from cli.amounts import Size, ago
 from cli.local import open_store, output_option, root_option, show_json, size_text
 
 if TYPE_CHECKING:
     from api.digest import Digest
+    from cache.store.capacity import Step, Stored
     from cache.store.store import Store
 
 _WHY = {
@@ -24,15 +25,13 @@ _WHY = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One thing that goes, or stays."""
+    """One thing that goes, with what that gives back, or stays, with what it takes."""
 
     kind: str
     name: str
     bytes: int
+    inodes: int
     why: str
-
-    def json(self) -> dict[str, object]:
-        return {"kind": self.kind, "name": self.name, "bytes": self.bytes, "why": self.why}
 
 
 @click.command()
@@ -53,43 +52,51 @@ def command(dry_run: bool, free: int | None, idle: float, root: Path, output: st
     warmset gc --free 200GiB -o json
     """
     from api.errors import InsufficientCache, Paused
-    from cache.store.capacity import Amount, plan_eviction, what_holds
+    from cache.store.capacity import Amount, Eviction, plan_eviction, steps_of, what_holds
     from cache.store.holdings import holdings
     from cache.store.pause import is_paused
 
     with open_store(root) as store:
-        if is_paused(store.root) and not dry_run:
+        paused = is_paused(store.root)
+        if paused and not dry_run:
             raise Paused(f"the cache at {root} is paused", hint="warmset resume ends the pause")
         leftovers = store.leftovers(idle_s=idle * 3600)
         names = _names(store)
-        gone = [Row(left.kind, left.path.name, left.bytes, _WHY[left.kind]) for left in leftovers]
         trees = holdings(store, hold=lambda tree: names.get(tree, "") if free is None else "")
         if free is None:
-            need = Amount(sum(tree.bytes for tree in trees), sum(len(tree.blobs) for tree in trees))
-            going = [tree for tree in trees if not tree.hold]
-            rows = [Row("tree", str(tree.tree), tree.bytes, "no reference names it") for tree in going]
-            kept, missing = [tree for tree in trees if tree.hold], need.less(need)
+            unnamed = [tree for tree in trees if not tree.hold]
+            kept = tuple(tree for tree in trees if tree.hold)
+            plan = Eviction(steps_of(unnamed, of=trees), Amount(0, 0), kept)
         else:
-            need = Amount(max(0, free - store.disk().bytes_free - sum(left.bytes for left in leftovers)), 0)
-            plan = plan_eviction(trees, need)
-            going = [step.stored for step in plan.steps]
-            rows = [
-                Row("tree", str(s.stored.tree), s.frees.bytes, f"least recently used: {names.get(s.stored.tree, '-')}")
-                for s in plan.steps
-            ]
-            kept, missing = list(plan.kept), plan.missing
-        stays = [Row("tree", str(tree.tree), tree.bytes, tree.hold or "not needed for that much") for tree in kept]
+            short = free - store.disk().bytes_free - sum(left.bytes for left in leftovers)
+            plan = plan_eviction(trees, Amount(max(0, short), 0))
         if not dry_run:
             store.trim(idle_s=idle * 3600)
-            for tree in going:
-                store.remove_tree(tree.tree)
-    _show(gone + rows, stays, dry_run=dry_run, output=output)
-    if missing:
+            for step in plan.steps:
+                store.remove_tree(step.stored.tree)
+    goes = [Row(left.kind, left.path.name, left.bytes, left.inodes, _WHY[left.kind]) for left in leftovers]
+    goes += [_going(step, name=names.get(step.stored.tree, ""), wanted=free is not None) for step in plan.steps]
+    _show(goes, [_staying(tree, enough=not plan.missing) for tree in plan.kept], dry_run=dry_run, output=output)
+    if paused:
+        click.echo("paused: nothing goes before `warmset resume`", err=True)
+    if plan.missing:
         raise InsufficientCache(
-            f"{size_text(missing.bytes)} are missing: {what_holds(kept)}",
-            missing_bytes=missing.bytes,
+            f"{size_text(free or 0)} cannot be made free, {size_text(plan.missing.bytes)} would still be missing; "
+            f"models here: {what_holds(plan.kept) or 'none'}",
+            missing_bytes=plan.missing.bytes,
             hint="unmount what is not needed, or remove other files from that disk",
         )
+
+
+def _going(step: Step, *, name: str, wanted: bool) -> Row:
+    used = f"least recently used ({ago(step.stored.last_used)}), {name or 'not named'}"
+    why = used if wanted else "no reference names it"
+    return Row("tree", str(step.stored.tree), step.frees.bytes, step.frees.inodes, why)
+
+
+def _staying(tree: Stored, *, enough: bool) -> Row:
+    why = tree.hold or ("not needed for that much" if enough else "removing it would not be enough")
+    return Row("tree", str(tree.tree), tree.bytes, len(tree.blobs), why)
 
 
 def _names(store: Store) -> dict[Digest, str]:
@@ -97,14 +104,15 @@ def _names(store: Store) -> dict[Digest, str]:
 
 
 def _show(goes: list[Row], stays: list[Row], *, dry_run: bool, output: str) -> None:
-    freed = sum(row.bytes for row in goes)
+    freed, inodes = sum(row.bytes for row in goes), sum(row.inodes for row in goes)
     if output == "json":
         show_json(
             {
                 "dryRun": dry_run,
                 "bytesFreed": freed,
-                "removed": [row.json() for row in goes],
-                "kept": [row.json() for row in stays],
+                "inodesFreed": inodes,
+                "removed": [asdict(row) for row in goes],
+                "kept": [asdict(row) for row in stays],
             }
         )
         return
@@ -114,4 +122,4 @@ def _show(goes: list[Row], stays: list[Row], *, dry_run: bool, output: str) -> N
         )
     for row in stays:
         click.echo(f"kept {row.kind} {row.name[:19]}  {size_text(row.bytes)}  {row.why}")
-    click.echo(f"{size_text(freed)} {'would be' if dry_run else ''} freed".replace("  ", " "))
+    click.echo(f"{size_text(freed)} and {inodes} inodes {'would be ' if dry_run else ''}freed")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
 import click
 
+from cli.amounts import ago
 from cli.local import open_store, output_option, root_option, show_json, size_text
 
 
@@ -50,21 +50,10 @@ def command(root: Path, output: str) -> None:
             str(row["tree"]).removeprefix("sha256:")[:12],
             str(row["files"]),
             size_text(row["bytes"]) if row["intact"] else "damaged",
-            _age(row["lastUsed"]),
+            ago(row["lastUsed"]),
         )
         for row in rows
     ]
     widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
     for line in table:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-
-
-def _age(used_at: float | None) -> str:
-    """How long ago, in the largest unit that fits."""
-    if used_at is None:
-        return "-"
-    seconds = max(time.time() - used_at, 0)
-    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= length:
-            return f"{seconds // length:.0f}{unit} ago"
-    return f"{seconds:.0f}s ago"
