@@ -46,7 +46,8 @@ class Intake:
         return True
 
     def ingest(self, digest: Digest, *, size: int, chunk_bytes: int) -> WatchedIngest:
-        ingest = self._store.ingest(digest, size=size, chunk_bytes=chunk_bytes)
+        place = "" if self._trust_store else self._place.name
+        ingest = self._store.ingest(digest, size=size, chunk_bytes=chunk_bytes, place=place)
         file = self._unhashed.get(digest)
         return WatchedIngest(ingest, commit=self._commit if file is None else partial(self._adopt, file=file))
 

@@ -18,7 +18,7 @@ from cache.store.blobs import install
 from cache.store.datafile import IO, DataFile
 from cache.store.failures import disk_errors, failure
 from cache.store.files import remove_folder
-from cache.store.journal import Chunks, Journal, boot_id, chunk_count, parse
+from cache.store.journal import Chunks, Journal, boot_id, chunk_count, parse, place_id
 from cache.store.layout import Layout
 
 DATA = "data"
@@ -70,12 +70,13 @@ class Ingest:
         *,
         size: int,
         chunk_bytes: int,
+        place: str,
         layout: Layout,
         io: IO,
         check_root: Callable[[], None],
         on_close: Callable[[], None],
     ) -> Ingest:
-        """Start, or resume what an earlier ingest of the same digest left.
+        """Start, or resume what an earlier ingest of the same digest left that came from the same place.
 
         ``check_root`` raises when the root is lost; ``on_close`` is called once, when the ingest ends in any way.
         Raises InsufficientCache or DiskError, and then keeps only what an earlier ingest had.
@@ -86,11 +87,13 @@ class Ingest:
         boot = boot_id()
         with disk_errors(f"starting the ingest of {digest}"):
             folder.mkdir(mode=0o700, exist_ok=True)
-            chunks = _left_over(folder, boot=boot, size=size, chunk_bytes=chunk_bytes)
+            chunks = _left_over(folder, boot=boot, size=size, chunk_bytes=chunk_bytes, place=place_id(place))
             try:
                 data = DataFile.open(folder / DATA, size=size, io=io)
                 try:
-                    journal = Journal.start(folder / JOURNAL, boot=boot, chunk_bytes=chunk_bytes, chunks=chunks)
+                    journal = Journal.start(
+                        folder / JOURNAL, boot=boot, chunk_bytes=chunk_bytes, chunks=chunks, place=place_id(place)
+                    )
                 except OSError:
                     data.close()
                     raise
@@ -263,7 +266,7 @@ class Ingest:
             self._on_close()
 
 
-def _left_over(folder: Path, *, boot: bytes, size: int, chunk_bytes: int) -> Chunks:
+def _left_over(folder: Path, *, boot: bytes, size: int, chunk_bytes: int, place: bytes) -> Chunks:
     """What may be kept of an earlier ingest in ``folder``."""
     nothing = Chunks(present=frozenset(), durable=frozenset())
     try:
@@ -271,6 +274,7 @@ def _left_over(folder: Path, *, boot: bytes, size: int, chunk_bytes: int) -> Chu
         length = (folder / DATA).lstat().st_size
     except FileNotFoundError:
         return nothing
-    found = parse(raw, boot=boot, chunk_bytes=chunk_bytes, count=chunk_count(size, chunk_bytes=chunk_bytes))
+    count = chunk_count(size, chunk_bytes=chunk_bytes)
+    found = parse(raw, boot=boot, chunk_bytes=chunk_bytes, count=count, place=place)
     whole = frozenset(chunk for chunk in found.present if min((chunk + 1) * chunk_bytes, size) <= length)
     return Chunks(present=whole, durable=found.durable & whole)

@@ -5,11 +5,14 @@ Fixed-size records, appended without fsync, each self-checked:
     kind 4s | boot id 16s | chunk size u64 | value u64 | crc32 of all before it u32      little-endian, 40 bytes
 
 ``chunk`` records name a chunk whose bytes were all written. A ``sync`` record says that the data file was synced when
-the journal was ``value`` records long, and is itself synced.
+the journal was ``value`` records long, and is itself synced. A ``place`` record says in the field of the boot id where
+all chunks after it came from.
 
 Which chunks a later process may rely on:
 * within the same boot, every chunk record: what was written is in the page cache or on the disk;
 * after another boot, only chunk records that a sync record covers: the rest may never have reached the disk;
+* chunks of another place than the one that is asked for count for nothing: who may not read a blob there would else
+  get the rest of it for a part;
 * a torn or foreign record, one of another chunk size, or one out of range counts for nothing.
 So any doubt leads to fewer chunks, which are fetched again, and never to an exception. Whatever was relied upon is
 hashed from the disk with the whole file before a commit: OCI publishes no hash of a chunk, so a chunk that rotted
@@ -18,6 +21,7 @@ shows as a mismatch of the blob, which is then discarded and fetched once more f
 
 from __future__ import annotations
 
+import hashlib
 import os
 import struct
 import zlib
@@ -32,6 +36,8 @@ _CHECK = struct.Struct("<I")
 RECORD_BYTES = _BODY.size + _CHECK.size
 _CHUNK = b"WSc1"
 _SYNC = b"WSs1"
+_PLACE = b"WSp1"
+ANYWHERE = bytes(16)  # the place of chunks that a store's one user may have whatever they came through
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -52,15 +58,20 @@ def chunk_count(size: int, *, chunk_bytes: int) -> int:
     return -(-size // chunk_bytes)
 
 
+def place_id(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()[:16] if name else ANYWHERE
+
+
 def encode(kind: bytes, *, boot: bytes, chunk_bytes: int, value: int) -> bytes:
     body = _BODY.pack(kind, boot, chunk_bytes, value)
     return body + _CHECK.pack(zlib.crc32(body))
 
 
-def parse(raw: bytes, *, boot: bytes, chunk_bytes: int, count: int) -> Chunks:
+def parse(raw: bytes, *, boot: bytes, chunk_bytes: int, count: int, place: bytes = ANYWHERE) -> Chunks:
     """Read a journal of a file of ``count`` chunks under the rules above. Takes any bytes, raises nothing."""
     chunks: list[tuple[int, int, bytes]] = []  # position, chunk, boot
     synced = 0
+    came_from = ANYWHERE
     for position in range(len(raw) // RECORD_BYTES):
         record = raw[position * RECORD_BYTES : (position + 1) * RECORD_BYTES]
         body, (check,) = record[: _BODY.size], _CHECK.unpack_from(record, _BODY.size)
@@ -69,7 +80,9 @@ def parse(raw: bytes, *, boot: bytes, chunk_bytes: int, count: int) -> Chunks:
         kind, of_boot, of_chunk_bytes, value = _BODY.unpack(body)
         if of_chunk_bytes != chunk_bytes:
             continue
-        if kind == _CHUNK and value < count:
+        if kind == _PLACE:
+            came_from = of_boot
+        elif kind == _CHUNK and value < count and came_from == place:
             chunks.append((position, value, of_boot))
         elif kind == _SYNC:
             synced = max(synced, min(value, position))
@@ -81,19 +94,21 @@ def parse(raw: bytes, *, boot: bytes, chunk_bytes: int, count: int) -> Chunks:
 class Journal:
     """The journal of one ingest under way. The caller serialises calls; ``length`` counts records."""
 
-    def __init__(self, fd: int, *, boot: bytes, chunk_bytes: int, length: int) -> None:
+    def __init__(self, fd: int, *, boot: bytes, place: bytes, chunk_bytes: int, length: int) -> None:
         self._fd = fd
         self._boot = boot
+        self._place = place
         self._chunk_bytes = chunk_bytes
         self.length = length
 
     @classmethod
-    def start(cls, path: Path, *, boot: bytes, chunk_bytes: int, chunks: Chunks) -> Journal:
-        """Write a fresh journal that says ``chunks`` under this boot, in place of what was there. Raises OSError."""
+    def start(cls, path: Path, *, boot: bytes, chunk_bytes: int, chunks: Chunks, place: bytes = ANYWHERE) -> Journal:
+        """Write a fresh journal that says ``chunks`` under this boot, instead of what was there. Raises OSError."""
         said = sorted(chunks.durable)
-        records = [encode(_CHUNK, boot=boot, chunk_bytes=chunk_bytes, value=chunk) for chunk in said]
+        records = [encode(_PLACE, boot=place, chunk_bytes=chunk_bytes, value=0)]
+        records += [encode(_CHUNK, boot=boot, chunk_bytes=chunk_bytes, value=chunk) for chunk in said]
         if said:
-            records.append(encode(_SYNC, boot=boot, chunk_bytes=chunk_bytes, value=len(said)))
+            records.append(encode(_SYNC, boot=boot, chunk_bytes=chunk_bytes, value=len(records)))
         records += _records(chunks.present - chunks.durable, boot=boot, chunk_bytes=chunk_bytes)
         temporary = path.with_suffix(".new")
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -105,7 +120,7 @@ class Journal:
         except OSError:
             os.close(fd)
             raise
-        return cls(fd, boot=boot, chunk_bytes=chunk_bytes, length=len(records))
+        return cls(fd, boot=boot, place=place, chunk_bytes=chunk_bytes, length=len(records))
 
     def chunk(self, index: int) -> None:
         """Say that a chunk's bytes were all written."""
@@ -117,9 +132,10 @@ class Journal:
         os.fdatasync(self._fd)
 
     def forget(self) -> None:
-        """Drop every record."""
+        """Drop every chunk."""
         os.ftruncate(self._fd, 0)
-        self.length = 0
+        write_all(self._fd, encode(_PLACE, boot=self._place, chunk_bytes=self._chunk_bytes, value=0))
+        self.length = 1
 
     def close(self) -> None:
         os.close(self._fd)

@@ -142,8 +142,10 @@ class Store:
         finally:
             give_up(list(held))
 
-    def ingest(self, digest: Digest, *, size: int, chunk_bytes: int) -> Ingest:
+    def ingest(self, digest: Digest, *, size: int, chunk_bytes: int, place: str = "") -> Ingest:
         """Start the blob, or resume what is left of it; its space is reserved and, where possible, allocated.
+
+        With a ``place`` only what came through that very one is resumed: a part of a blob is as private as the whole.
 
         One at a time a digest: raises Pulling while another ingest of it is open. Raises InsufficientCache, which says
         how much is missing.
@@ -165,6 +167,7 @@ class Store:
                 digest,
                 size=size,
                 chunk_bytes=chunk_bytes,
+                place=place,
                 layout=self._layout,
                 io=self._io,
                 check_root=self._root.check,
