@@ -358,7 +358,7 @@ async def test_an_agent_killed_in_the_middle_of_a_pull_resumes_and_the_group_get
     look = Watcher(cluster)
     steady = await installation.add_warm_node("node-a")
     # One connection and a slow link: chunks of 16 MiB are finished one after the other.
-    victim = await installation.add_warm_node("node-b", workers=1, download_bytes_per_second=12 << 20)
+    victim = await installation.add_warm_node("node-b", exchange=False, workers=1, download_bytes_per_second=12 << 20)
     await create_group(cluster)
     steady.start_agent()
     await eventually(lambda: look.ready("node-a"), what="node-a warm", within_s=WARM_WITHIN_S)

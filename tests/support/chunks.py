@@ -18,6 +18,7 @@ def chunks_on_disk(cache: Path) -> list[tuple[str, int, int]]:
         size = (ingest / "data").stat().st_size
         count = chunk_count(size, chunk_bytes=CHUNK_BYTES)
         raw = (ingest / "chunks.journal").read_bytes()
-        chunks = parse(raw, boot=boot_id(), chunk_bytes=CHUNK_BYTES, count=count).present
+        place = raw[4:20]  # of the first record, which says where all chunks came from
+        chunks = parse(raw, boot=boot_id(), chunk_bytes=CHUNK_BYTES, count=count, place=place).present
         found += [(f"sha256:{ingest.name}", c * CHUNK_BYTES, min((c + 1) * CHUNK_BYTES, size)) for c in chunks]
     return [entry for entry in found if entry[2] > entry[1]]

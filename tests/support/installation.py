@@ -173,8 +173,11 @@ class Installation:
         }
         await self.client.patch(NODE, name, {"status": status}, subresource="status")
 
-    async def add_warm_node(self, name: str, **limits: int) -> WarmNode:
-        """A node with everything of ours but its agent, which the test starts when it wants."""
+    async def add_warm_node(self, name: str, *, exchange: bool = True, **limits: int) -> WarmNode:
+        """A node with everything of ours but its agent, which the test starts when it wants.
+
+        Without ``exchange`` it pulls alone.
+        """
         await self.add_node(name)
         pod = await self._agent_pod(name)
         folder = self.folder / name
@@ -188,6 +191,7 @@ class Installation:
         )
         config = folder / "agent.yaml"
         peers = f"127.0.0.1:{free_port()}"
+        shared = {"listen": peers, "signers_file": str(self.ca.with_name("exchange.keys"))}
         config.write_text(
             yaml.safe_dump(
                 {
@@ -199,7 +203,7 @@ class Installation:
                     "cluster": {
                         "kubeconfig": str(self.plane.kubeconfig_for(token, name=name)),
                         "advertise": peers,
-                        "exchange": {"listen": peers, "signers_file": str(self.ca.with_name("exchange.keys"))},
+                        "exchange": shared if exchange else None,
                         "broker": {"url": self.broker_url, "ca_file": str(self.ca), "token_file": str(broker_token)},
                     },
                 }
