@@ -26,7 +26,7 @@ from cache.http.client import Client
 from cache.http.network import Network
 from cache.http.ranges import ByteRange, check_partial
 from cache.http.response import Response
-from cache.http.url import Url, parse_url
+from cache.http.url import Origin, Url
 from cache.sources.oci.manifest import MAX_MANIFEST_BYTES
 
 LIVENESS_S = 3.0  # a peer that does not answer a question about its state for so long is taken for dead
@@ -44,7 +44,8 @@ class Line:
         self._access = access
         if access is not None:
             network = replace(network, secure=partial(access.tls.connect, key=contact.key))
-        self.origin = parse_url(f"{'https' if access else 'http'}://{contact.address}/").origin
+        host, _, port = contact.address.rpartition(":")
+        self.origin = Origin("https" if access else "http", host.strip("[]"), int(port))
         self._client = Client(network)
 
     def get(self, target: str, *, headers: Mapping[str, str] | None = None) -> Response:

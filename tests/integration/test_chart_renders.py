@@ -286,3 +286,16 @@ def test_monitoring_adds_its_objects_and_reaches_every_pod_with_metrics() -> Non
         assert service["spec"]["ports"][0]["targetPort"] in names, name
     dashboard = pick(manifests, "ConfigMap", "warmset-dashboard")["data"]["warmset.json"]
     assert json.loads(dashboard) == json.loads((CHART / "dashboards" / "warmset.json").read_text())
+
+
+def test_nodes_share_pulls_unless_it_is_switched_off() -> None:
+    def found(manifests: list[Manifest]) -> tuple[bool, bool, bool]:
+        """Whether agents serve peers, on a port that their pods name, and whether the controller seats nodes."""
+        agent = yaml.safe_load(pick(manifests, "ConfigMap", "warmset-node")["data"]["agent.yaml"])
+        controller = yaml.safe_load(pick(manifests, "ConfigMap", "warmset-controller")["data"]["controller.yaml"])
+        containers = pick(manifests, "DaemonSet", "warmset-node")["spec"]["template"]["spec"]["containers"]
+        ports = [port["name"] for c in containers if c["name"] == "agent" for port in c["ports"]]
+        return "exchange" in agent["cluster"], "peers" in ports, controller["exchange"]
+
+    assert found(render()) == (True, True, True)
+    assert found(render("exchange.enabled=false")) == (False, False, False)
