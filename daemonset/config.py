@@ -39,6 +39,7 @@ from cache.exchange.cohorts import MAX_MEMBERS
 from cache.sources.mirror import Mirror
 from cache.sources.mirrors import Mirrors
 from cache.store.capacity import SHARED, Watermarks
+from daemonset.members import expand, own
 
 DEFAULT_NAMESPACE = "default"  # of a stand-alone model whose name has none
 
@@ -119,10 +120,14 @@ class Cluster:
 class Peers:
     """The group of a stand-alone agent: the same list on every member."""
 
-    listen: str
-    """host:port at which this agent serves the others; one of ``members``."""
     members: tuple[str, ...]
-    """host:port of every member, 32 at most."""
+    """Every member, 32 at most: ``host:port``, all addresses of a name as ``dns://name:port``, or all nodes of a Slurm
+    job as ``slurm://:port``."""
+    expected: int = 0
+    """How many members the group has; a name is looked up until it has so many addresses. 0 for those it has now."""
+    listen: str = ""
+    """host:port at which this agent serves the others; one of ``members``. Empty for the one with an address of this
+    machine."""
     key_file: Path | None = None
     """The group's key, the same on every member and readable to nobody else: members prove themselves with it, and what
     goes between them is encrypted. Made with ``openssl genpkey -algorithm ed25519``."""
@@ -171,9 +176,10 @@ class AgentConfig:
         return split_address(self.listen)
 
 
-def load(path: Path | None, *, options: Mapping[str, Any]) -> AgentConfig:
+def load(path: Path | None, *, options: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> AgentConfig:
     """Read the file, lay the options (the same keys, nested alike) over it, and check the whole.
 
+    ``environ`` may tell a group's members. Waits for a name that does not have all its addresses yet.
     Raises InvalidRequest, whose message names the key at fault.
     """
     merged = _merge(_read(path) if path else {}, options)
@@ -181,6 +187,8 @@ def load(path: Path | None, *, options: Mapping[str, Any]) -> AgentConfig:
     try:
         _refuse_unknown(merged, AgentConfig, at="")
         config = msgspec.convert(merged, type=AgentConfig, dec_hook=_path)
+        if config.peers is not None:
+            config = dataclasses.replace(config, peers=_expanded(config.peers, environ=environ or {}))
         _check(config)
     except (msgspec.ValidationError, ValueError) as error:
         raise InvalidRequest(f"agent configuration ({where}): {error}") from error
@@ -278,12 +286,19 @@ def _check_standalone(config: AgentConfig) -> None:
         _check_peers(config.peers)
 
 
+def _expanded(peers: Peers, *, environ: Mapping[str, str]) -> Peers:
+    members = expand(peers.members, expected=peers.expected, environ=environ)
+    return dataclasses.replace(peers, members=members, listen=peers.listen or own(members))
+
+
 def _check_peers(peers: Peers) -> None:
     addresses = [split_address(member) for member in peers.members]
     if peers.listen not in peers.members:
         raise ValueError("'peers.members' must hold the address in 'peers.listen'")
     if len(addresses) > MAX_MEMBERS or len(set(addresses)) != len(addresses):
-        raise ValueError(f"'peers.members' must be {MAX_MEMBERS} different addresses at most")
+        raise ValueError(f"'peers.members' must be {MAX_MEMBERS} different addresses at most, not {len(addresses)}")
+    if peers.expected and len(addresses) != peers.expected:
+        raise ValueError(f"'peers.members' are {len(addresses)}, and 'peers.expected' says {peers.expected}")
     if (peers.key_file is None) is not peers.without_security:
         raise ValueError("'peers' must have either a 'key_file' or 'without_security: true'")
     if peers.without_security and not all(_is_loopback(host) for host, _ in addresses):

@@ -160,6 +160,15 @@ def manifest_of_peer(contact: Contact, *, access: Access | None, exchange: str, 
     return body if response.status == 200 else None
 
 
+def serves_tree(contact: Contact, *, access: Access | None, exchange: str, tree: str) -> bool:
+    """Does the peer hold the whole tree (64 hex digits)? Raises SourceUnavailable or OSError."""
+    line = Line(contact, access=access, network=_WATCH)
+    try:
+        return line.get(f"/v2/warmset/{exchange}/manifests/{tree}").status == 200
+    finally:
+        line.close()
+
+
 def read_state(body: bytes, *, chunks: int) -> State:
     """Raises SourceUnavailable for what is no state of an exchange of so many chunks."""
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def command(*, config: Path | None, verbose: bool, **options: Any) -> None:
 
     Logs are JSON lines on stderr. Ends on SIGTERM within seconds; unfinished pulls go on at the next start.
     """
-    loaded = load(config, options=_nested(options))
+    loaded = load(config, options=_nested(options), environ=os.environ)
     log_json(verbose=verbose)
     asyncio.run(run(loaded))
 
