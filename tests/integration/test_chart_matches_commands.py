@@ -119,7 +119,7 @@ def test_the_nodes_read_how_their_caches_are_kept(tmp_path: Path) -> None:
     ],
 )
 def test_watermarks_that_make_no_sense_are_refused(setting: str) -> None:
-    with pytest.raises(AssertionError, match="cache|watermarks"):
+    with pytest.raises(AssertionError, match=r"cache|watermarks"):
         render(setting)
 
 
