@@ -28,6 +28,7 @@ from msgspec import Struct, field
 from api.broker import Reach
 from api.errors import Forbidden, InvalidRequest
 from api.reference import OciReference, Reference
+from cache.sources.hosts import hosts_of
 from controller import durations
 from controller.hold import Limits
 from controller.quantities import quantity
@@ -70,7 +71,7 @@ class Sources(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def without_tls(self, reference: Reference, *, endpoint: str = "") -> bool:
         """Whether the source's host, or its endpoint, is listed as one that has no TLS."""
-        return bool({_host(reference), endpoint.partition("://")[2].partition("/")[0]} & set(self.plain_http))
+        return bool(hosts_of(reference, endpoint=endpoint) & set(self.plain_http))
 
     def reach(self, reference: Reference) -> Reach:
         """How far inside the host of a reference may lie."""

@@ -10,10 +10,11 @@ from dataclasses import replace
 import structlog
 
 from api.broker import Grant
-from api.reference import OciReference, parse_reference
+from api.reference import parse_reference
 from cache.exchange.group import Exchanges
 from cache.pull import Pulled, pull
 from cache.sources import Credential, SourceOptions
+from cache.sources.hosts import hosts_of
 from cache.sources.mirror import Mirror
 from cache.sources.mirrors import Mirrors
 from cache.sources.options import REACH
@@ -74,8 +75,6 @@ def source_options(grant: Grant, *, ambient: bool) -> SourceOptions:
     """The grant's credential for its host, and its word on TLS for the source's host alone."""
     reference = parse_reference(grant.source)
     credential = None
-    host = reference.host if isinstance(reference, OciReference) else reference.location.partition("/")[0]
-    hosts = {host}
     if given := grant.credential:
         credential = Credential(
             host=given.host,
@@ -85,10 +84,12 @@ def source_options(grant: Grant, *, ambient: bool) -> SourceOptions:
             endpoint=given.endpoint,
             region=given.region,
         )
-        hosts |= {given.endpoint.partition("://")[2].partition("/")[0]} - {""}
-    without_tls = hosts if grant.plain_http else set()
+    hosts = hosts_of(reference, endpoint=credential.endpoint if credential else "")
     return SourceOptions(
-        credential=credential, plain_http=frozenset(without_tls), ambient=ambient, reach=REACH[grant.reach]
+        credential=credential,
+        plain_http=hosts if grant.plain_http else frozenset(),
+        ambient=ambient,
+        reach=REACH[grant.reach],
     )
 
 

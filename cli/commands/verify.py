@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from api.digest import Digest
+from api.text import one_line
 from cli.agent import ask, socket_option
 from cli.local import open_store, output_option, root_option, show_json, size_text
 
@@ -90,7 +91,7 @@ def _here(root: Path, target: str | None, *, repair: bool, plain_http: bool, out
         show_json({"trees": len(chosen), "bytes": total, "wrong": rows, "repaired": fetched})
     else:
         for row in rows:
-            click.echo(f"wrong: {row['tree']} {row['path']}")
+            click.echo(f"wrong: {row['tree']} {one_line(str(row['path']), limit=4096)}")
         for tree, count in repaired.items():
             click.echo(f"repaired: {tree}, {size_text(count)} fetched")
     if wrong and not repair:

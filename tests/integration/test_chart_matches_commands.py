@@ -82,6 +82,13 @@ def test_the_controller_reads_its_configuration(tmp_path: Path) -> None:
     assert config.max_hold_s == 600
 
 
+@pytest.mark.parametrize("hub", ["", "https://hub.example.com"])
+def test_controller_and_nodes_mean_the_same_hub(hub: str) -> None:
+    specs = [spec for _, spec in pod_specs(render(f'sources.hubEndpoint="{hub}"'))]
+    variables = [variable for spec in specs for c in spec["containers"] for variable in c.get("env", ())]
+    assert [v["value"] for v in variables if v["name"] == "HF_ENDPOINT"] == [hub] * 2 * bool(hub)
+
+
 def test_the_nodes_read_their_mirrors(tmp_path: Path) -> None:
     settings = [
         'sources.mirrors=[{"host": "r.example.com", "url": "https://m.example.com"},'
