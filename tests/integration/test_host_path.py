@@ -1,4 +1,4 @@
-"""A cluster without CSI: a real agent shows an open model, and a bind mount of the path, as kubelet makes it, has it."""
+"""A cluster without CSI: a real agent shows an open model, and a bind mount of its path, as kubelet makes, works."""
 
 from __future__ import annotations
 
