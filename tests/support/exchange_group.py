@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from api.reference import parse_reference
+from cache.exchange.authority.admission import Admission
+from cache.exchange.authority.tls import PeerTls
 from cache.exchange.group import Exchanges, Group
 from cache.exchange.holding import remembered
 from cache.pull import Pulled, pull
@@ -81,8 +83,9 @@ class Model:
 class Serving:
     """An aiohttp application served in a thread of its own."""
 
-    def __init__(self, app: web.Application, *, address: str) -> None:
+    def __init__(self, app: web.Application, *, address: str, tls: PeerTls | None = None) -> None:
         self._app = app
+        self._tls = tls.server if tls else None
         self._host, _, self._port = address.rpartition(":")
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
@@ -100,7 +103,7 @@ class Serving:
     def _serve(self) -> None:
         runner = web.AppRunner(self._app, handler_cancellation=True, shutdown_timeout=0.2, access_log=None)
         self._loop.run_until_complete(runner.setup())
-        self._loop.run_until_complete(web.TCPSite(runner, self._host, int(self._port)).start())
+        self._loop.run_until_complete(web.TCPSite(runner, self._host, int(self._port), ssl_context=self._tls).start())
         self._ready.set()
         self._loop.run_forever()
         self._loop.run_until_complete(runner.cleanup())
@@ -108,19 +111,31 @@ class Serving:
 
 
 class Node:
-    """``listen`` is where it serves, if something stands before ``me``; ``limit`` is for what it takes in."""
+    """``listen`` is where it serves, if something stands before ``me``; ``limit`` is for what it takes in.
 
-    def __init__(self, root: Path, *, members: Sequence[str], me: str, listen: str = "") -> None:
+    ``group`` in place of the list, where members are more than addresses; ``admission`` is then asked of all clients.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        members: Sequence[str] = (),
+        me: str,
+        listen: str = "",
+        group: Group | None = None,
+        admission: Admission | None = None,
+    ) -> None:
         self.address = me
         self.limit: Rate | None = None
         self.cancel = threading.Event()
-        self.exchanges = Exchanges(Group.listed(members, me=me))
+        self.exchanges = Exchanges(group or Group.listed(members, me=me))
         self.store = Store.open(root)
         for holding in remembered(self.store):
             self.exchanges.hold(holding)
-        self._serving = Serving(
-            peers.application(self.exchanges, store=self.store, admission=None), address=listen or me
-        )
+        access = self.exchanges.group.access
+        app = peers.application(self.exchanges, store=self.store, admission=admission)
+        self._serving = Serving(app, address=listen or me, tls=access.tls if access else None)
         self.pulled: Pulled | None = None
         self.error: Exception | None = None
 

@@ -128,10 +128,17 @@ def test_a_group_on_this_machine_is_taken_when_it_says_that_it_has_no_security()
     assert config.peers.members == ("127.0.0.1:9820", "127.0.0.1:9821")
 
 
+def test_a_group_of_several_machines_needs_a_key() -> None:
+    members = ["10.0.0.7:9820", "node-8.example.com:9820"]
+    secured = {"listen": members[0], "members": members, "key_file": "/etc/warmset/group.key"}
+    assert load(None, options={"root": "/cache", "peers": secured}).peers is not None
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
         {"without_security": False},
+        {"key_file": "/etc/warmset/group.key"},
         {"members": ["127.0.0.1:9820", "10.0.0.7:9820"]},
         {"members": ["127.0.0.1:9820", "localhost.example.com:9820"]},
         {"members": ["127.0.0.1:9821"]},
