@@ -15,11 +15,13 @@ from typing import Any
 from api.resources import WorkloadPlacement
 from controller.groups import Owner, gang_reference
 from controller.groups.owner import of_object, of_reference
-from controller.templates import Expected, expected
+from controller.groups.podgroup import PARENT
+from controller.templates import Expected, expected, tells
 from kube.client import ApiError, Client
 from kube.resources import POD, Resource
 
 MOST_STEPS = 8  # a worker of an LLMInferenceService has six; a longer chain is somebody's loop
+MOST_COMPOSITES = 4  # as many levels as a Workload may nest (KEP-6012)
 MOST_REMEMBERED = 20_000
 FRESH_S = 30.0
 FRESH_TEMPLATE_S = 5.0  # many changes at once ask for one workload; a rollout is noticed no later
@@ -47,6 +49,8 @@ KINDS = {
         Resource("ray.io", "v1", "rayclusters", "RayCluster"),
         Resource("ray.io", "v1", "rayjobs", "RayJob"),
         Resource("ray.io", "v1", "rayservices", "RayService"),
+        Resource("scheduling.k8s.io", "v1alpha3", "compositepodgroups", "CompositePodGroup"),
+        Resource("scheduling.k8s.io", "v1beta1", "compositepodgroups", "CompositePodGroup"),
         Resource("scheduling.k8s.io", "v1alpha2", "podgroups", "PodGroup"),
         Resource("scheduling.k8s.io", "v1alpha3", "podgroups", "PodGroup"),
         Resource("scheduling.k8s.io", "v1beta1", "podgroups", "PodGroup"),
@@ -109,11 +113,14 @@ class Owners:
         for version in wanted.api_versions:
             obj = await self._get(KINDS[version, wanted.kind], wanted.name, namespace)
             if obj is not None:
+                await self._name_topmost(obj, version, namespace)
                 return self._remember(memory, obj).owner
         return None  # it may come after its pods, so that is not remembered
 
     async def expected(self, workload: WorkloadPlacement, *, namespace: str) -> Expected | None:
-        """What groups the workload will make. Raises as ``chain``."""
+        """What groups the workload will make; None where its kind does not tell. Raises as ``chain``."""
+        if not tells(workload.api_version, workload.kind):
+            return None
         memory = (workload.api_version, workload.kind, namespace, workload.name)
         known = self._expected.get(memory)
         if known is not None and time.monotonic() - known[1] < FRESH_TEMPLATE_S:
@@ -125,6 +132,17 @@ class Owners:
         found = None if obj is None else expected(obj)
         self._expected[memory] = found, time.monotonic()
         return found
+
+    async def _name_topmost(self, pod_group: dict[str, Any], version: str, namespace: str) -> None:
+        """Its parent is then the topmost CompositePodGroup above it, as far as these can be read."""
+        resource = KINDS.get((version, "CompositePodGroup"))
+        for _ in range(MOST_COMPOSITES):
+            parent = (pod_group.get("spec") or {}).get(PARENT)
+            found = await self._get(resource, parent, namespace) if resource is not None and parent else None
+            above = ((found or {}).get("spec") or {}).get(PARENT)
+            if not above:
+                return
+            pod_group["spec"][PARENT] = above
 
     async def _read(self, reference: Mapping[str, Any], namespace: str) -> dict[str, Any] | None:
         resource = KINDS.get((reference["apiVersion"], reference["kind"]))

@@ -9,7 +9,8 @@ With ``exclusive-topology`` the workers' StatefulSet is made only after the lead
 nodeSelector for the leader's domain; with ``startupPolicy: LeaderReady`` only once the leader is Ready: the leader must
 never wait for its workers to exist. Exclusive is against groups of the same namespace.
 
-With ``subgroup-exclusive-topology`` each sub-group stays within a domain of its own, so each is planned as a group.
+With ``subgroup-exclusive-topology`` each sub-group stays within a domain of its own, so each is planned as a group;
+they are let go together.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def _subgroup(subject: Subject, whole: GroupMember, *, level: str, size: int) ->
     per = whole_number(annotations.get(_PREFIX + "subgroup-size"), least=1) or size
     apart = annotations.get(_PREFIX + "subgroup-policy-type") == _LEADER_APART
     if whole.leader and apart:
-        return replace(whole, size=1, parts=())
+        return replace(whole, size=1, parts=(), whole=whole.id)
     labelled = whole_number(subject.labels.get(_PREFIX + "subgroup-index"), least=0)
     mine = labelled if labelled is not None else _subgroup_index(whole.index or 0, size, per)
     indices = [i for i in range(1 if apart else 0, size) if _subgroup_index(i, size, per) == mine]
@@ -84,6 +85,7 @@ def _subgroup(subject: Subject, whole: GroupMember, *, level: str, size: int) ->
         topology_key=level,
         exclusive=True,
         parts=parts,
+        whole=whole.id,
     )
 
 

@@ -70,7 +70,8 @@ class GroupMember:
     differ and their owner tells; ``role`` is the part that this pod is one of.
 
     ``topology_key`` is a node label that the group itself asked to stay within. An ``exclusive`` group shares its
-    domain with no other of its system, within ``exclusive_namespace`` where that is given.
+    domain with no other of its system, within ``exclusive_namespace`` where that is given. Groups with the same
+    ``whole`` are parts of it, planned apart and let go together.
     """
 
     system: str
@@ -87,6 +88,7 @@ class GroupMember:
     exclusive_namespace: str = ""
     role: str = ""
     parts: tuple[Part, ...] = ()
+    whole: str = ""
 
     @property
     def id(self) -> str:

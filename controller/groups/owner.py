@@ -28,7 +28,8 @@ _READ: dict[tuple[str, str], tuple[str, ...]] = {
     ("kubeflow.org", "MPIJob"): ("mpiReplicaSpecs", "launcherCreationPolicy"),
     ("leaderworkerset.x-k8s.io", "LeaderWorkerSet"): ("leaderWorkerTemplate",),
     ("ray.io", "RayCluster"): ("enableInTreeAutoscaling", "headGroupSpec", "workerGroupSpecs"),
-    ("scheduling.k8s.io", "PodGroup"): ("schedulingPolicy", "schedulingConstraints"),
+    ("scheduling.k8s.io", "CompositePodGroup"): ("parentCompositePodGroupName",),
+    ("scheduling.k8s.io", "PodGroup"): ("schedulingPolicy", "schedulingConstraints", "parentCompositePodGroupName"),
     ("scheduling.run.ai", "PodGroup"): ("minMember",),
     ("scheduling.volcano.sh", "PodGroup"): ("minMember",),
 }

@@ -3,14 +3,20 @@
 A group where its policy is gang; ``minCount`` is a minimum, which a Job or StatefulSet may exceed. The scheduler asks
 that minCount pods exist before it looks at any; gated ones count, so releasing them in one burst is enough.
 ``schedulingConstraints.topology`` is the level that the group asked for. Alpha in 1.36 (v1alpha2), v1alpha3 and
-v1beta1 in 1.37 have the same fields where we look.
+v1beta1 in 1.37 have the same fields where we look; whichever the cluster serves is read.
+
+A PodGroup may be part of a CompositePodGroup, and that of another (1.37, alpha): gangs below the same topmost one
+are parts of one whole.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from controller.groups import gang
 from controller.groups.member import GroupMember, Subject
 
+PARENT = "parentCompositePodGroupName"
 API_VERSIONS = ("scheduling.k8s.io/v1beta1", "scheduling.k8s.io/v1alpha3", "scheduling.k8s.io/v1alpha2")
 
 
@@ -25,13 +31,15 @@ def resolve(subject: Subject) -> GroupMember | None:
         return None
     policy = (found.spec.get("schedulingPolicy") or {}).get("gang") or {}
     levels = (found.spec.get("schedulingConstraints") or {}).get("topology") or ()
-    return gang.member(
+    member = gang.member(
         subject,
         system="podgroup",
         name=name,
         least=int(policy.get("minCount", 0)),
         topology_key=levels[0]["key"] if levels else "",
     )
+    top = found.spec.get(PARENT)
+    return replace(member, whole=f"podgroup/{subject.namespace}/{top}") if member is not None and top else member
 
 
 def _name(subject: Subject) -> str:

@@ -17,6 +17,7 @@ from controller.reconcile.context import Context, Work
 from controller.reconcile.pods import look_again
 from controller.release import release
 from controller.stranded import AGAIN, stranded
+from controller.whole import PARTS_WARMING, is_settled, together
 from kube.resources import POD
 
 RESYNC_S = 10.0  # of a held group: other pods may have taken its nodes meanwhile
@@ -34,7 +35,7 @@ async def reconcile(context: Context, work: Work) -> float | None:
         _touch(context, group, context.book.set_plan(group, None), enrolment)
         context.reports.pop(group, None)
         return None
-    decision = decide(facts, now=now)
+    decision = _together(context, group, enrolment.member.whole, decide(facts, now=now))
     changed = context.book.set_plan(group, decision.plan)
     context.reports[group] = decision
     # Its plan's nodes too where the plan is the same: a revision may have become known.
@@ -51,6 +52,19 @@ async def reconcile(context: Context, work: Work) -> float | None:
     look_again(context, group)  # its owner may have been scaled meanwhile, which need not touch a pod
     left_s = (facts.expires - now).total_seconds() if facts.expires else RESYNC_S
     return max(0.05, min(RESYNC_S, left_s))
+
+
+def _together(context: Context, group: str, whole: str, decision: Decision) -> Decision:
+    """What was decided, but for the other parts of the whole; they are looked at again when this one is settled."""
+    if not whole:
+        return decision
+    enrolments = ((other, context.book.enrolment(other)) for other in context.book.groups())
+    others = [other for other, found in enrolments if found and found.member.whole == whole and other != group]
+    found = together(decision, (context.reports.get(other) for other in others))
+    if is_settled(found) and not is_settled(context.reports.get(group)):
+        for other in others:
+            context.group(other)
+    return found
 
 
 def _look(context: Context, group: str) -> GroupFacts | None:
@@ -111,7 +125,7 @@ async def _say(context: Context, facts: GroupFacts, decision: Decision) -> None:
         reason=decision.reason,
         message=decision.message,
         action="Release" if decision.release else "Hold",
-        kind="Normal" if decision.reason in ("Warm", "ModelNotResolved") else "Warning",
+        kind="Normal" if decision.reason in ("Warm", "ModelNotResolved", PARTS_WARMING) else "Warning",
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 from api import keys
 from controller.groups.inherited import inherited
 from kube.client import Client, Object
-from kube.resources import NAMESPACE, POD
+from kube.resources import EVENT, NAMESPACE, POD
 from tests.support import lws
 from tests.support.control import TEAM, Control, agent_says, controlling, make_model, make_node, wanted_on
 from tests.support.installation import eventually
@@ -61,6 +61,17 @@ def follow_the_leader(key: str) -> Late:
     return follow
 
 
+def without_gates(prefix: str) -> Late:
+    """Grove takes its own gate away once the base gang is scheduled."""
+
+    def ungate(pods: list[Object], before: list[Object]) -> None:
+        for pod in pods:
+            kept = [gate for gate in pod["spec"]["schedulingGates"] if not gate["name"].startswith(prefix)]
+            pod["spec"] = pod["spec"] | {"schedulingGates": kept}
+
+    return ungate
+
+
 @dataclass(frozen=True)
 class Order:
     """Pods in the order in which they are made; each stage once the one before is bound and Ready."""
@@ -87,6 +98,9 @@ ORDERS = {
     "ray autoscaler": Order("kuberay", (("elastic-0",),)),
     "job beyond its parallelism": Order("job", (("train-0",), ("train-1",))),
     "kserve head before workers": Order("kserve", (("head-1",), ("worker-1", "worker-2"))),
+    "grove scaled gang after the base gang": Order(
+        "grove", (("frontend-0",), ("pleader-0", "pworker-0", "pworker-1")), without_gates("grove.io/")
+    ),
     "kserve workers before head": Order("kserve", (("worker-1", "worker-2"), ("head-1",))),
 }
 
@@ -151,6 +165,36 @@ async def test_a_pod_inherits_from_its_workspace_where_the_namespace_opts_in(con
     assert created["metadata"]["annotations"][keys.MAX_HOLD] == "10m"
     assert created["spec"]["schedulingGates"] == [{"name": keys.GATE}]
     assert created["spec"]["volumes"][0]["csi"]["driver"] == keys.CSI_DRIVER
+
+
+async def test_sub_groups_of_one_replica_go_together(control: Control, cluster: Client) -> None:
+    await make_model(cluster)
+    racks = {f"{rack}n{number}": rack for rack in ("r1", "r2") for number in range(4)}
+    for name, rack in racks.items():
+        await make_node(cluster, name, labels={"rack": rack})
+        await agent_says(cluster, name)
+    pods = ("sub-0-1", "sub-0-4", "sub-0-5", "sub-0-8")
+    async with OwnerControllers(cluster, load("lws-subgroups"), namespace=TEAM) as owners:
+        made = await owners.make_pods(pods)
+
+        async def planned() -> bool:
+            return all([await _planned(cluster, name) for name in racks])
+
+        await eventually(planned, what="both sub-groups planned")
+        for name in (name for name, rack in racks.items() if rack == "r1"):
+            await agent_says(cluster, name, {"llama": "Ready"})
+
+        async def told() -> bool:
+            events = await cluster.list(EVENT, namespace=TEAM)
+            return any(event["reason"] == "PartsWarming" for event in events)
+
+        await eventually(told, what="one sub-group waiting for the other")
+        names = [pod["metadata"]["name"] for pod in made]
+        found = [await cluster.get(POD, name, namespace=TEAM) for name in names]
+        assert all(pod["spec"].get("schedulingGates") for pod in found)
+        for name in racks:
+            await agent_says(cluster, name, {"llama": "Ready"})
+        await owners.released(pods, within_s=10)
 
 
 async def test_a_held_group_that_is_scaled_down_waits_for_fewer_nodes_though_no_pod_changed(

@@ -120,3 +120,24 @@ async def test_a_pod_that_names_no_pod_group_costs_nothing() -> None:
     walk, cluster = walking("deployment")
     assert await walk.gang(cluster.workloads.pods["one"]) is None
     assert cluster.reads == []
+
+
+async def test_a_gang_names_the_topmost_composite_above_it() -> None:
+    """1.37: PodGroup, replica, service; each names the one above it."""
+    walk, cluster = walking("podgroup")
+    version = "scheduling.k8s.io/v1beta1"
+    for uid, above in (("replica", "service"), ("service", None)):
+        spec = {"parentCompositePodGroupName": above} if above else {}
+        meta = {"name": uid, "namespace": "team", "uid": uid}
+        cluster.workloads.objects[uid] = {
+            "apiVersion": version,
+            "kind": "CompositePodGroup",
+            "metadata": meta,
+            "spec": spec,
+        }
+    gang = cluster.workloads.objects["podgroup"]
+    gang["apiVersion"] = version
+    gang["spec"]["parentCompositePodGroupName"] = "replica"
+    found = await walk.gang(cluster.workloads.pods["llm-0"])
+    assert found is not None
+    assert found.spec["parentCompositePodGroupName"] == "service"
