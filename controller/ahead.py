@@ -7,16 +7,19 @@ groups; when they are there, the next ones follow.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from api.resources import WorkloadPlacement
 from controller.candidates import Candidate, Demand
 from controller.fitting import shape
+from controller.groups import Owner
 from controller.groups.member import ordinal
 from controller.plan import Plan, Planner
 from controller.quantities import Resources, add, subtract
-from controller.templates import Expected
+from controller.templates import Expected, tells
 from controller.warm_groups import MOST_AHEAD
+from controller.warmth import Wanted
 
 STEP = 2  # successors at a time: one that comes now, and the next
 
@@ -28,6 +31,32 @@ class Present:
     name: str
     stale: bool
     taken: Mapping[str, Resources]
+
+
+def maker(workload: WorkloadPlacement, chains: Sequence[Sequence[Owner]]) -> WorkloadPlacement | None:
+    """The object whose template the workload's pods are made from: the outermost of their owners that tells. KServe's
+    Deployment stands for its InferenceService. None where groups come from several templates, of which none is theirs
+    all."""
+    found = {}
+    for chain in chains:
+        owner = next((owner for owner in reversed(chain) if tells(owner.api_version, owner.kind)), None)
+        if owner is None:
+            return None
+        found[owner.uid] = owner
+    if not found:
+        return workload
+    if len(found) > 1:
+        return None
+    (owner,) = found.values()
+    return WorkloadPlacement(api_version=owner.api_version, kind=owner.kind, name=owner.name)
+
+
+def is_stale(mounted: Collection[Wanted], wanted: Collection[Wanted], expected: Expected) -> bool:
+    """Whether pods that mount these are to be replaced. Parts of a workload may ask for different models; a group of
+    one part is then current with only some of them."""
+    before = {(one.model, one.revision) for one in mounted}
+    after = {(one.model, one.revision) for one in wanted}
+    return not before <= after if len(expected.parts) > 1 else before != after
 
 
 def groups_ahead(expected: Expected, present: Sequence[Present], *, keep_warm: int) -> int:

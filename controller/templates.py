@@ -51,6 +51,11 @@ class Expected:
         return total(self.parts)
 
 
+def tells(api_version: str, kind: str) -> bool:
+    """Whether objects of this kind say beforehand what groups they will make."""
+    return (api_version.rpartition("/")[0], kind) in _READERS
+
+
 def expected(obj: Mapping[str, Any]) -> Expected | None:
     """What ``obj`` will make; None where its kind does not tell, or it is not as its API says."""
     kind = obj["apiVersion"].rpartition("/")[0], obj["kind"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from api.errors import WarmsetError
 from api.resources import WarmSet
 from controller import made, wants
-from controller.ahead import Present, groups_ahead, plan_ahead
+from controller.ahead import Present, groups_ahead, is_stale, maker, plan_ahead
 from controller.book import Enrolment
 from controller.groups import Owner
 from controller.plan import Plan
@@ -32,14 +32,15 @@ async def look_ahead(context: Context, warm_set: WarmSet) -> list[GroupReport]:
     workload, namespace = warm_set.spec.placement.workload, warm_set.metadata.namespace
     assert workload is not None  # noqa: S101 (asked by the caller)
     groups = list(workload_groups(context, warm_set))
-    expected = await context.owners.expected(workload, namespace=namespace)
+    source = maker(workload, [enrolment.chain for _, enrolment, _ in groups])
+    expected = None if source is None else await context.owners.expected(source, namespace=namespace)
     asked = _asked(expected, namespace)
     await _make_models(context, warm_set, asked)
     await _keep_models(context, warm_set, asked, groups)
     wanted, problem = wants.of_names({r.model for r in asked}, namespace=namespace, known=context.world.models)
     plans: list[Plan] = []
     if wanted and expected is not None and problem is None and not too_large(namespace, wanted, context.config.quotas):
-        present = [_present(context, group, enrolment, pods, wanted) for group, enrolment, pods in groups]
+        present = [_present(context, *group, expected, wanted) for group in groups]
         count = groups_ahead(expected, present, keep_warm=workload.keep_warm_groups)
         plans = plan_ahead(
             expected,
@@ -98,10 +99,15 @@ async def _keep_models(context: Context, warm_set: WarmSet, asked: Sequence[Requ
 
 
 def _present(
-    context: Context, group: str, enrolment: Enrolment, pods: tuple[Pod, ...], wanted: tuple[Wanted, ...]
+    context: Context,
+    group: str,
+    enrolment: Enrolment,
+    pods: tuple[Pod, ...],
+    expected: Expected,
+    wanted: tuple[Wanted, ...],
 ) -> Present:
     mounted, problem = wants.of_pods(pods, context.world.models)
-    stale = problem is None and {(w.model, w.revision) for w in mounted} != {(w.model, w.revision) for w in wanted}
+    stale = problem is None and is_stale(mounted, wanted, expected)
     taken: dict[str, Resources] = dict(context.book.plan(group).reserved)
     for name in {node(pod) for pod in pods} - {""}:
         taken[name] = add(pod_requests(pod["spec"]) for pod in pods if node(pod) == name)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from controller.ahead import Present, groups_ahead, plan_ahead, replaced_next
+from api.resources import WorkloadPlacement
+from controller.ahead import Present, groups_ahead, is_stale, maker, plan_ahead, replaced_next
 from controller.candidates import Candidate
+from controller.groups import Owner
 from controller.groups.member import Part
 from controller.nodes import NodeView
 from controller.templates import Expected
+from controller.warmth import Wanted
 
 GPU = "nvidia.com/gpu"
 
@@ -78,3 +81,40 @@ def test_nothing_is_reserved_so_that_pods_that_exist_go_first() -> None:
 def test_a_plan_keeps_its_nodes() -> None:
     (plan,) = plan_ahead(expected(), nodes(a=8, b=8), present=[], held=[("b",)], levels=())
     assert plan.nodes == ("b",)
+
+
+TOP = WorkloadPlacement(api_version="serving.kserve.io/v1beta1", kind="InferenceService", name="chat")
+
+
+def owner(api_version: str, kind: str, name: str) -> Owner:
+    return Owner(api_version=api_version, kind=kind, name=name, uid=name)
+
+
+def test_the_template_is_the_outermost_owners_that_has_one() -> None:
+    deployment = owner("apps/v1", "Deployment", "chat-predictor")
+    chain = [owner("apps/v1", "ReplicaSet", "rs"), deployment, owner(TOP.api_version, TOP.kind, "chat")]
+    found = maker(TOP, [chain, chain])
+    assert found == WorkloadPlacement(api_version="apps/v1", kind="Deployment", name="chat-predictor")
+
+
+def test_groups_of_several_templates_have_none_in_common_and_without_groups_the_workload_is_asked() -> None:
+    roles = [owner("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet", name) for name in ("prefill", "decode")]
+    assert maker(TOP, [[role] for role in roles]) is None
+    assert maker(TOP, [[owner("v1", "Pod", "p")]]) is None
+    assert maker(TOP, []) == TOP
+
+
+def test_a_group_is_stale_when_its_pods_mount_something_else_than_the_template_asks_for() -> None:
+    old, new = Wanted("team/llama", "r1"), Wanted("team/llama", "r2")
+    draft = Wanted("team/draft", "r1")
+    assert is_stale([old], [new], expected())
+    assert is_stale([new], [new, draft], expected())
+    assert not is_stale([new], [new], expected())
+
+
+def test_of_a_workload_with_several_parts_a_group_may_have_just_one_parts_models() -> None:
+    parts = tuple(Part(role, 1, {"spec": {"containers": []}}) for role in ("head", "worker"))
+    both = Expected(parts, groups=1)
+    here, there = Wanted("team/llama", "r"), Wanted("team/draft", "r")
+    assert not is_stale([here], [here, there], both)
+    assert is_stale([Wanted("team/llama", "older")], [here, there], both)
