@@ -52,8 +52,8 @@ def test_every_other_reason_is_one_that_the_code_gives(title: str) -> None:
 def test_every_reason_has_an_entry_that_tells_what_to_do() -> None:
     entries = re.findall(r"^### (\w+)\n(.+)$", (ROOT / "docs" / "troubleshoot.md").read_text(), re.MULTILINE)
     named = set(re.findall(r"^\| `(\w+)` \|", REASONS, re.MULTILINE))
-    assert {name for name, _ in entries} == named
-    assert len(entries) == len(named)
+    assert named <= {name for name, _ in entries}
+    assert len(entries) == len(dict(entries))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
