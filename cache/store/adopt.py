@@ -49,7 +49,7 @@ def adopt(store: Store, path: Path, *, expected: Digest | None = None, hard_link
             if hard_link:
                 _link(path, source, target)
             else:
-                _clone_or_copy(source, target)
+                _clone_or_copy(store, source, target)
             found = sha256_of(target)
             if found is None:
                 raise DiskError(f"{path} cannot be read", hint="see the kernel log")
@@ -61,7 +61,7 @@ def adopt(store: Store, path: Path, *, expected: Digest | None = None, hard_link
             target.unlink(missing_ok=True)
 
 
-def _clone_or_copy(source: int, target: Path) -> None:
+def _clone_or_copy(store: Store, source: int, target: Path) -> None:
     fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         try:
@@ -69,6 +69,7 @@ def _clone_or_copy(source: int, target: Path) -> None:
         except OSError as error:
             if error.errno not in _NO_CLONE:
                 raise
+            store.require_room(os.fstat(source).st_size)
             while piece := os.read(source, _COPY_BYTES):
                 write_all(fd, piece)
         os.fchmod(fd, 0o444)

@@ -33,14 +33,19 @@ class Usage:
 class Claims:
     """Which blobs running pulls need, and the bytes that those still lack. Guarded by the store's lock."""
 
-    def __init__(self) -> None:
+    def __init__(self, layout: Layout, *, watermarks: Watermarks) -> None:
+        self._layout = layout
+        self._watermarks = watermarks
         self._holders: Counter[Digest] = Counter()
         self._sizes: dict[Digest, int] = {}
 
     def __contains__(self, digest: Digest) -> bool:
         return digest in self._sizes
 
-    def add(self, blobs: Mapping[Digest, int]) -> None:
+    def reserve(self, blobs: Mapping[Digest, int]) -> None:
+        """Add ``blobs`` (sizes in bytes) when the disk can take what they lack. Raises as ``require``."""
+        new = {digest: size for digest, size in blobs.items() if digest not in self}
+        self.require(Amount(_lacking(self._layout, new), len(new) + _SPARE_INODES))
         self._sizes.update(blobs)
         self._holders.update(blobs.keys())
 
@@ -50,36 +55,28 @@ class Claims:
             if not self._holders[digest]:
                 del self._holders[digest], self._sizes[digest]
 
-    def outstanding(self, layout: Layout) -> int:
+    def outstanding(self) -> int:
         """Bytes promised and not yet allocated. Raises OSError."""
-        return _lacking(layout, self._sizes)
+        return _lacking(self._layout, self._sizes)
 
+    def require(self, need: Amount) -> None:
+        """Make sure that the disk can take ``need`` beside all that is promised.
 
-def reserve(layout: Layout, claims: Claims, blobs: Mapping[Digest, int], *, watermarks: Watermarks) -> None:
-    """Add ``blobs`` (sizes in bytes) to ``claims`` when the disk can take what they lack. Raises as ``require``."""
-    new = {digest: size for digest, size in blobs.items() if digest not in claims}
-    require(layout, claims, Amount(_lacking(layout, new), len(new) + _SPARE_INODES), watermarks=watermarks)
-    claims.add(blobs)
-
-
-def require(layout: Layout, claims: Claims, need: Amount, *, watermarks: Watermarks) -> None:
-    """Make sure that the disk can take ``need`` beside all claims.
-
-    Raises InsufficientCache, which says how much is missing, else OSError.
-    """
-    disk = measure_disk(layout)
-    room = disk.room(watermarks).less(Amount(claims.outstanding(layout), 0))
-    # File systems that make inodes as they go say 0 in all.
-    missing = need.less(Amount(room.bytes, room.inodes if disk.inodes else need.inodes))
-    if missing:
-        what = "bytes" if missing.bytes else "inodes"
-        needed, free = (need.bytes, room.bytes) if missing.bytes else (need.inodes, room.inodes)
-        raise InsufficientCache(
-            f"{needed} {what} are needed and {free} are free for the cache: {needed - free} are missing",
-            missing_bytes=missing.bytes,
-            missing_inodes=missing.inodes,
-            hint="remove models (warmset gc, warmset rm, warmset cool), or give the cache a larger disk",
-        )
+        Raises InsufficientCache, which says how much is missing, else OSError.
+        """
+        disk = measure_disk(self._layout)
+        room = disk.room(self._watermarks).less(Amount(self.outstanding(), 0))
+        # File systems that make inodes as they go say 0 in all.
+        missing = need.less(Amount(room.bytes, room.inodes if disk.inodes else need.inodes))
+        if missing:
+            what = "bytes" if missing.bytes else "inodes"
+            needed, free = (need.bytes, room.bytes) if missing.bytes else (need.inodes, room.inodes)
+            raise InsufficientCache(
+                f"{needed} {what} are needed and {free} are free for the cache: {needed - free} are missing",
+                missing_bytes=missing.bytes,
+                missing_inodes=missing.inodes,
+                hint="remove models (warmset gc, warmset rm, warmset cool), or give the cache a larger disk",
+            )
 
 
 def measure_disk(layout: Layout) -> Disk:

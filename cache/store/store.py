@@ -11,7 +11,6 @@ the bytes of a pull are written outside it.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from cache.store import blobs, pause, pins, quarantine, records, space, sweep, t
 from cache.store.capacity import UNLIMITED, Amount, Disk, Watermarks
 from cache.store.datafile import IO
 from cache.store.failures import disk_errors
-from cache.store.files import fsync_folder, remove_folder, scratch_name
+from cache.store.files import fsync_folder, remove_folder
 from cache.store.hashing import sha256_of
 from cache.store.ingest import Ingest
 from cache.store.layout import Layout
@@ -58,7 +57,7 @@ class Store:
         self._layout = Layout(root.path)
         self._io: IO = io
         self._watermarks = watermarks
-        self._claims = Claims()
+        self._claims = Claims(self._layout, watermarks=watermarks)
         self._ingesting: set[Digest] = set()
         self._lock = threading.Lock()
 
@@ -130,7 +129,7 @@ class Store:
         if pause.is_paused(self.root):
             raise Paused(f"pulls into {self.root} are paused", hint="warmset resume ends the pause")
         with self._lock, self._writing("reserving space"):
-            space.reserve(self._layout, self._claims, sizes, watermarks=self._watermarks)
+            self._claims.reserve(sizes)
         held = dict(sizes)
 
         def give_up(some: Iterable[Digest]) -> None:
@@ -154,7 +153,7 @@ class Store:
         with self._lock, self._writing(f"starting the ingest of {digest}"):
             if digest in self._ingesting:
                 raise Pulling(f"{digest} is on its way already")
-            space.reserve(self._layout, self._claims, sizes, watermarks=self._watermarks)
+            self._claims.reserve(sizes)
             self._ingesting.add(digest)
 
         def release() -> None:
@@ -181,8 +180,13 @@ class Store:
         """A sequential writer for a file whose digest is known only at its end; ``size`` bytes are allocated at once,
         where the file system can. Raises InsufficientCache when they do not fit."""
         with self._lock, self._writing("reserving space"):
-            space.require(self._layout, self._claims, Amount(size, 1), watermarks=self._watermarks)
+            self._claims.require(Amount(size, 1))
             return Staged(self._layout, size=size, check_root=self._root.check)
+
+    def require_room(self, size: int) -> None:
+        """Raise InsufficientCache where a file of so many bytes does not fit beside what pulls have reserved."""
+        with self._lock, self._writing("looking for space"):
+            self._claims.require(Amount(size, 1))
 
     def commit_small(self, items: Sequence[tuple[Digest, bytes]]) -> None:
         """Verify and commit files of at most SMALL_BYTES in one batch. Raises DigestMismatch or InsufficientCache
@@ -190,8 +194,7 @@ class Store:
         with self._lock, self._writing("reserving space"):
             unclaimed = {digest: len(data) for digest, data in items if digest not in self._claims}
             if unclaimed:  # such as an archive's files: nobody knew of them before
-                need = Amount(sum(unclaimed.values()), len(unclaimed))
-                space.require(self._layout, self._claims, need, watermarks=self._watermarks)
+                self._claims.require(Amount(sum(unclaimed.values()), len(unclaimed)))
         with self._writing(f"committing {len(items)} small files"):
             blobs.commit_small(self._layout, items, syncfs_descriptor=self._root.syncfs_descriptor())
 
@@ -346,7 +349,7 @@ class Store:
     def usage(self) -> Usage:
         """Bytes on the disk, measured now: walks the whole cache. ``disk`` is what costs nothing."""
         with self._lock, disk_errors("measuring the cache"):
-            reserved = self._claims.outstanding(self._layout)
+            reserved = self._claims.outstanding()
         with disk_errors("measuring the cache"):
             return space.measure(self._layout, reserved=reserved, watermarks=self._watermarks)
 
@@ -389,18 +392,8 @@ class Store:
 
     def _discard(self, digests: Sequence[Digest]) -> int:
         """Delete those blobs that nothing needs; returns the bytes freed."""
-        freed, trash = 0, []
         with self._lock, self._writing(f"removing {len(digests)} blobs"):
-            for digest in digests:
-                status = blobs.status_of(self._layout, digest)
-                if digest in self._claims or status is None or status.st_nlink > 1:
-                    continue
-                freed += 512 * status.st_blocks
-                if status.st_size <= blobs.SMALL_BYTES:
-                    os.unlink(self._layout.blob_name(digest))  # noqa: PTH108 - as text: done to thousands
-                else:
-                    trash.append(scratch_name(self._layout.scratch))
-                    self._layout.blob(digest).rename(trash[-1])
+            freed, trash = sweep.discard(self._layout, self._claims, digests)
         with disk_errors(f"removing {len(digests)} blobs"):
             for path in trash:
                 path.unlink()

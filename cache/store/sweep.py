@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,8 +12,8 @@ from typing import Literal
 from api.digest import Digest
 from api.errors import InvalidArtifact
 from cache.store import quarantine, trees
-from cache.store.blobs import blobs
-from cache.store.files import regular_files, remove_folder
+from cache.store.blobs import SMALL_BYTES, blobs, status_of
+from cache.store.files import regular_files, remove_folder, scratch_name
 from cache.store.ingest import DATA
 from cache.store.layout import NEW, TRASH, Layout
 from cache.store.space import Claims
@@ -81,6 +83,26 @@ def remove(leftover: Leftover) -> None:
         remove_folder(leftover.path)
     else:
         leftover.path.unlink()
+
+
+def discard(layout: Layout, claims: Claims, digests: Iterable[Digest]) -> tuple[int, list[Path]]:
+    """Take away the names of those blobs that no tree links and no pull claims. Under the store's lock.
+
+    Returns the bytes of them all, and the files that are still to be deleted, which takes long for large ones.
+    Raises OSError.
+    """
+    freed, trash = 0, []
+    for digest in digests:
+        status = status_of(layout, digest)
+        if digest in claims or status is None or status.st_nlink > 1:
+            continue
+        freed += 512 * status.st_blocks
+        if status.st_size <= SMALL_BYTES:
+            os.unlink(layout.blob_name(digest))  # noqa: PTH108 - as text: done to thousands
+        else:
+            trash.append(scratch_name(layout.scratch))
+            layout.blob(digest).rename(trash[-1])
+    return freed, trash
 
 
 def _digest(name: str) -> Digest | None:

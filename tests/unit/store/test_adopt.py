@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from api.errors import DiskError, InUse, InvalidRequest, WarmsetError
-from cache.store import Store
+from api.errors import DiskError, InsufficientCache, InUse, InvalidRequest, WarmsetError
+from cache.store import Store, space
+from cache.store import adopt as adopt_module
 from cache.store.adopt import adopt
+from cache.store.capacity import Disk
 from tests.unit.store.samples import digest_of, files_below
 
 
@@ -61,3 +63,14 @@ def test_a_blob_that_is_here_stays_the_one_that_trees_link(store: Store, file: P
     inode = store.blob_path(adopt(store, file)).stat().st_ino
     adopt(store, file)
     assert store.blob_path(digest_of(b"weights")).stat().st_ino == inode
+
+
+def test_a_copy_that_does_not_fit_is_refused_before_a_byte_is_copied(
+    store: Store, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless the file system shares the bytes."""
+    monkeypatch.setattr(adopt_module, "FICLONE", 0)  # no file system knows it
+    monkeypatch.setattr(space, "measure_disk", lambda layout: Disk(1 << 40, 6, 1 << 20, 1 << 20))
+    with pytest.raises(InsufficientCache):
+        adopt(store, file)
+    assert files_below(store, "blobs", "scratch") == []
