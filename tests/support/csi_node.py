@@ -81,11 +81,15 @@ class CsiNode:
         if self.holder is not None and self.holder.stdout is not None:
             self.holder.stdout.close()
 
-    async def start_driver(self, *options: str) -> subprocess.Popen[bytes]:
-        """Run `warmset csi` in the namespace, and wait until it says that it is ready."""
+    async def start_driver(self, *options: str, first: str = "") -> subprocess.Popen[bytes]:
+        """Run `warmset csi` in the namespace, and wait until it says that it is ready.
+
+        ``first`` is Python that the process runs before: a test takes a safeguard out with it.
+        """
         assert self.holder is not None
         self.endpoint.unlink(missing_ok=True)  # so that waiting cannot meet an earlier driver's socket
-        command = ["nsenter", f"--mount=/proc/{self.holder.pid}/ns/mnt", sys.executable, "-m", "cli.main"]
+        command = ["nsenter", f"--mount=/proc/{self.holder.pid}/ns/mnt", sys.executable, "-c"]
+        command += [f"{first}\nfrom cli.main import main\nmain()"]
         command += ["csi", "--node", self.name, "--endpoint", f"unix://{self.endpoint}", "--root", str(self.cache)]
         command += ["--agent-socket", str(self.agent_socket), "--kubelet-root", str(self.kubelet), *options]
         root = Path(__file__).parents[2]
