@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 from api.digest import Digest
 from api.errors import DigestMismatch, InvalidArtifact
@@ -20,6 +22,8 @@ from cache.sources.oci.modelkit import MAX_KITFILE_BYTES, lacks_model, refuse_pa
 from cache.sources.options import SourceOptions
 from cache.sources.source import Resolved, Session
 
+T = TypeVar("T")
+
 
 def resolve_oci(reference: OciReference, *, options: SourceOptions, wanted: Filter, manifest: bytes = b"") -> Resolved:
     """One manifest request, or none where its bytes are given; no blob but a ModelKit's own description is touched.
@@ -27,27 +31,14 @@ def resolve_oci(reference: OciReference, *, options: SourceOptions, wanted: Filt
     The revision is the manifest's digest."""
     repository = MirroredRepository(reference, options=options, network=network_from_env())
     session = repository.session()
+
+    def ask(question: Callable[[], T]) -> T:
+        return with_retries(question, policy=PATIENCE, cancel=threading.Event(), what=str(repository))
+
     try:
-        fetched = (
-            read_given(reference, manifest)
-            if manifest
-            else with_retries(
-                lambda: session.manifest(reference.manifest),
-                policy=PATIENCE,
-                cancel=threading.Event(),
-                what=str(repository),
-            )
-        )
+        fetched = read_given(reference, manifest) if manifest else ask(lambda: session.manifest(reference.manifest))
         if lacks_model(fetched.manifest):
-            config = fetched.manifest.config
-            refuse_parent(
-                with_retries(
-                    lambda: _read_config(session, config),
-                    policy=PATIENCE,
-                    cancel=threading.Event(),
-                    what=str(repository),
-                )
-            )
+            refuse_parent(ask(lambda: _read_config(session, fetched.manifest.config)))
     finally:
         session.close()
     return Resolved(

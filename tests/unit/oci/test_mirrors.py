@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -131,6 +133,19 @@ def test_mirrors_that_send_wrong_bytes_leave_the_registry_s_own(ways: Ways) -> N
         mirror.faults = [Fault(flip=5, times=1000)]
     assert ways.bring(workers=1).revision == str(ways.revision)
     assert ways.origin.blob_bytes() >= SIZE - len(FILES["config.json"])
+
+
+def test_an_archive_of_a_mirror_that_lies_comes_from_the_registry(ways: Ways) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        member = tarfile.TarInfo("weights.gguf")
+        member.size = 100_000
+        tar.addfile(member, io.BytesIO(bytes(100_000)))
+    for registry in (ways.origin, ways.first):
+        registry.add_manifest("team/packed", "v1", registry.model({}, archives=(packed.getvalue(),)))
+    ways.first.faults = [Fault(flip=50_000, times=1000)]
+    assert (ways.bring("team/packed:v1").path / "weights.gguf").read_bytes() == bytes(100_000)
+    assert ways.failures, "and the mirror rests"
 
 
 def test_a_mirror_that_failed_is_left_alone_by_later_pulls_for_a_while(ways: Ways) -> None:
