@@ -26,7 +26,7 @@ def observe(
     born = created(pods)
     if before is None or (before.planned and born is not None and parse_time(before.planned) < born):
         before = Timeline()
-    reached = dict(_reached(before, nodes, pods, size))
+    reached = dict(_reached(nodes, pods, size))
     moment = format_time(now)
     return Timeline(**{stage: getattr(before, stage) or (moment if reached[stage] else "") for stage in STAGES})
 
@@ -40,11 +40,11 @@ def created(pods: Sequence[Pod]) -> datetime | None:
     return min((parse_time(pod["metadata"]["creationTimestamp"]) for pod in pods), default=None)
 
 
-def _reached(before: Timeline, nodes: Sequence[Warmth], pods: Sequence[Pod], size: int) -> Iterator[tuple[str, bool]]:
+def _reached(nodes: Sequence[Warmth], pods: Sequence[Pod], size: int) -> Iterator[tuple[str, bool]]:
     warm = bool(nodes) and all(node.ready for node in nodes)
     pulling = bool(nodes) and not warm  # what was warm at first sight needed no pull
     yield "planned", bool(nodes)
-    yield "pull_started", pulling and any(one.state in ("Pulling", "Ready") for one in nodes)
+    yield "pull_started", pulling and any(one.state == "Pulling" for one in nodes)
     yield "first_byte", pulling and any(one.bytes_done > 0 for one in nodes)
     yield "warm", warm
     yield "released", bool(pods) and not any(map(is_gated, pods))

@@ -130,6 +130,17 @@ def test_watermarks_that_make_no_sense_are_refused(setting: str) -> None:
         render(setting)
 
 
+def test_quotas_reach_the_controller_as_they_are_written(tmp_path: Path) -> None:
+    config = controller_config(
+        render('quotas.team-a={"bytesPerNode": "500Gi", "mayPin": false, "highestPriority": -5}', "quotas.*={}"),
+        tmp_path,
+    )
+    assert config.quotas == {
+        "team-a": controller.config.Quota(bytes_per_node="500Gi", may_pin=False, highest_priority=-5),
+        "*": controller.config.Quota(),
+    }
+
+
 def test_values_repeat_the_commands_own_defaults(manifests: list[Manifest], tmp_path: Path) -> None:
     """Two places that say the same thing must not drift apart."""
     agent = agent_config(manifests, tmp_path)

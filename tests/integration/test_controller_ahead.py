@@ -131,6 +131,13 @@ async def test_the_next_revision_comes_to_the_old_ones_node_before_its_pod_and_t
             return await models() == ["llama"]
 
         await eventually(landed, what="the workload's WarmSet")
+
+        async def noted() -> bool:
+            (warm_set,) = await cluster.list(WARM_SET, namespace=TEAM)
+            groups = (warm_set.get("status") or {}).get("groups", ())
+            return any((group.get("timeline") or {}).get("bound") for group in groups)
+
+        await eventually(noted, what="the stages of its start")
         change = {"spec": {"template": {"metadata": {"annotations": {keys.MODEL: "llama-2"}}}}}
         await cluster.patch(STATEFUL_SETS, "chat", change, namespace=TEAM)
         await agent_says(cluster, "n2", {"llama": "Ready"})  # any event of the workload brings the look at its owner
