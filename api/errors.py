@@ -14,6 +14,7 @@
     │   └── ExecutableContent   files of formats that run code when they are loaded, not allowed here
     ├── UnsupportedSource       a reference or media type that this version cannot read
     ├── DigestMismatch          bytes differ from their digest
+    ├── Undecided               the first member of a group has not said which revision all of them pull
     ├── SourceChanged           the source serves something else under a version that was fixed before
     ├── Corrupted               bytes that were verified rotted on the disk; they are fetched again
     ├── InsufficientCache       the node's cache cannot take it (bytes or inodes)
@@ -113,6 +114,12 @@ class RateLimited(SourceUnavailable):
     def __init__(self, message: str, *, retry_after_s: float = 0.0, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.retry_after_s = retry_after_s
+
+
+class Undecided(WarmsetError):
+    retryable = True
+    exit_code = 5
+    grpc_status = "UNAVAILABLE"
 
 
 class InvalidArtifact(WarmsetError):

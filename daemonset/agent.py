@@ -25,6 +25,7 @@ from cache.exchange.group import SetAside
 from cache.exchange.holding import remembered
 from cache.store import Store, Usage
 from daemonset import http, peers, socket_api
+from daemonset.agreement import Agreement
 from daemonset.broker import BrokerClient
 from daemonset.changed import Changed
 from daemonset.config import AgentConfig, Cluster, split_address
@@ -71,7 +72,13 @@ async def run(config: AgentConfig) -> None:
                 tls = sharing.tls.server if sharing.tls else None
                 upload = config.limits.upload_bytes_per_second
                 uplink = None if upload is None else Uplink(upload)
-                app = peers.application(sharing.exchanges, store=store, admission=sharing.admission, uplink=uplink)
+                app = peers.application(
+                    sharing.exchanges,
+                    store=store,
+                    admission=sharing.admission,
+                    uplink=uplink,
+                    revision=sharing.agreement.revision if sharing.agreement else None,
+                )
                 site = partial(web.TCPSite, host=host, port=port, ssl_context=tls)
                 await stack.enter_async_context(serving(app, site, bounded=True))
             fetch = fetcher(
@@ -95,7 +102,11 @@ class Agent:
         self._measured: tuple[float, Usage] | None = None
         self._changed = Changed()
         self._metrics = Metrics()
-        ask = BrokerClient(config.cluster.broker) if config.cluster else ConfiguredGrants(config)
+        ask: BrokerClient | Agreement | ConfiguredGrants = ConfiguredGrants(config)
+        if config.cluster is not None:
+            ask = BrokerClient(config.cluster.broker)
+        elif sharing is not None and sharing.agreement is not None:
+            ask = sharing.agreement
         grants = Grants(store.root, ask=ask.grant)
         self._pulls = Pulls(
             store,

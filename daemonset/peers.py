@@ -5,6 +5,7 @@
     GET /v2/warmset/<exchange>/manifests/<revision>    -> the source's own manifest, where that digest is of it
     GET /v2/warmset/<exchange>/blobs/<digest>  Range   -> the bytes; of a file under way to who asks by Warmset-Hold
     GET /exchange/v1/<exchange>?members=<n>            -> StateMessage
+    GET /exchange/v1/<entry>/revision                  -> what the group pulls (daemonset/agreement.py)
 
 Everything else is 404, whether it exists or not: a name is served only within the exchange that it was got through,
 and only to who may read that exchange.
@@ -17,14 +18,15 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 
+import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from api.digest import Digest
-from api.errors import InvalidArtifact
+from api.errors import InvalidArtifact, NotFound, WarmsetError
 from api.tree import Tree
 from cache.exchange.answer import Answer
 from cache.exchange.authority.admission import Admission
@@ -43,11 +45,21 @@ _ID = "{exchange:[0-9a-f]{64}}"
 _MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 _EMPTY = b"{}"  # OCI image spec 1.1, "Guidance for an Empty Descriptor"
 
+log = structlog.get_logger()
+
 
 def application(
-    exchanges: Exchanges, *, store: Store, admission: Admission | None, uplink: Uplink | None = None
+    exchanges: Exchanges,
+    *,
+    store: Store,
+    admission: Admission | None,
+    uplink: Uplink | None = None,
+    revision: Callable[[str], Awaitable[str]] | None = None,
 ) -> web.Application:
-    """To be served with ``PeerTls.server``; where ``admission`` is None to whoever asks, without TLS."""
+    """To be served with ``PeerTls.server``; where ``admission`` is None to whoever asks, without TLS.
+
+    ``revision`` tells the group's revision of an entry, or raises WarmsetError.
+    """
     turnstile = Turnstile()
     served = _Served(exchanges, store, turnstile, uplink)
     middlewares = [_limited(turnstile)] + ([] if admission is None else [_admitted(admission)])
@@ -60,6 +72,19 @@ def application(
             web.get(f"/exchange/v1/{_ID}", served.state),
         ]
     )
+    if revision is not None:
+        say = revision
+
+        async def tell(request: web.Request) -> web.Response:
+            try:
+                return web.json_response({"revision": await say(request.match_info["exchange"])})
+            except NotFound:
+                return _unknown()
+            except WarmsetError as error:
+                log.warning("group.undecided", why=str(error))
+                return web.Response(status=503, text=error.reason)
+
+        app.router.add_get(f"/exchange/v1/{_ID}/revision", tell)  # an id like an exchange's: admission is asked too
     return app
 
 

@@ -18,10 +18,12 @@ from cache.exchange.authority.identity import read, read_or_make
 from cache.exchange.authority.tls import PeerTls
 from cache.exchange.group import Contacts, Exchanges, Group
 from cache.store import Store
+from daemonset.agreement import Agreement
 from daemonset.broker import BrokerClient
 from daemonset.cohorts import Cohorts
 from daemonset.config import AgentConfig, Cluster, Exchange, Peers
 from daemonset.fetch import Share
+from daemonset.standalone import ConfiguredGrants
 
 KEY_FILE = "peer.key"  # below the store's root: whoever knows this node by its key knows it after a restart
 
@@ -38,6 +40,7 @@ class Sharing:
     admission: Admission | None
     tls: PeerTls | None
     cohorts: Cohorts | None = None
+    agreement: Agreement | None = None
 
     @property
     def key(self) -> str:
@@ -50,17 +53,18 @@ def sharing_of(config: AgentConfig, *, store: Store) -> Sharing | None:
     To be called from the event loop's thread.
     """
     if config.peers is not None:
-        return _of_group(config.peers)
+        return _of_group(config, config.peers, store=store)
     if config.cluster is not None and config.cluster.exchange is not None:
         return _of_cluster(config.cluster, config.cluster.exchange, store=store)
     return None
 
 
-def _of_group(group: Peers) -> Sharing:
+def _of_group(config: AgentConfig, group: Peers, *, store: Store) -> Sharing:
     tls = PeerTls(read(group.key_file)) if group.key_file is not None else None
     exchanges = Exchanges(Group.listed(group.members, me=group.listen, access=Access(tls) if tls else None))
     admission = SharedKey(tls.identity.key) if tls else None
-    return Sharing(exchanges, lambda _: nullcontext(exchanges), group.listen, admission, tls)
+    agreement = Agreement(exchanges.group, grants=ConfiguredGrants(config), store=store)
+    return Sharing(exchanges, lambda _: nullcontext(exchanges), group.listen, admission, tls, agreement=agreement)
 
 
 def _of_cluster(cluster: Cluster, exchange: Exchange, *, store: Store) -> Sharing:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from api.broker import Grant
 from api.errors import NotFound
 from api.reference import OciReference, parse_reference
@@ -25,6 +27,11 @@ class ConfiguredGrants:
             )
             for desired, model in zip(from_config(config.models), config.models, strict=True)
         }
+
+    @property
+    def all(self) -> Mapping[str, Grant]:
+        """By ``Desired.key``."""
+        return self._grants
 
     async def grant(self, desired: Desired) -> Grant:
         """Raises NotFound for a model that is not in the file any more."""
