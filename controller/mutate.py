@@ -16,6 +16,7 @@ from api.errors import Forbidden, InvalidRequest, NotFound
 from api.open_path import open_path
 from api.resources import Layout, Model
 from controller import durations
+from controller.kserve import without_download
 from controller.pods import Pod
 from controller.requests import Request, requests
 
@@ -36,7 +37,9 @@ def mutate(pod: Pod, *, namespace: str, models: Mapping[str, Model], host_path_r
     preload = _preload(pod)
     revisions = {request.model: _revision(request, namespace=namespace, models=models) for request in asked}
     hub = next((request.path for request in asked if _layout(request, models) == "hf"), "")
-    spec, operations = pod["spec"], []
+    before: Mapping[str, Any] = pod["spec"]
+    spec = without_download(before, paths={request.path for request in asked})
+    operations = _changed("/spec/initContainers", before.get("initContainers"), spec.get("initContainers"))
     volumes = list(spec.get("volumes") or ())
     for request in asked:
         if not any(volume["name"] == _volume_name(request) for volume in volumes):
@@ -44,12 +47,14 @@ def mutate(pod: Pod, *, namespace: str, models: Mapping[str, Model], host_path_r
                 volumes.append(_host_path(request, models.get(request.model), root=host_path_root))
             else:
                 volumes.append(_volume(request, revisions[request.model], preload=preload))
-    operations += _changed("/spec/volumes", spec.get("volumes"), volumes)
+    operations += _changed("/spec/volumes", before.get("volumes"), volumes)
     for field in ("initContainers", "containers"):
         for index, container in enumerate(spec.get(field) or ()):
             path = f"/spec/{field}/{index}"
             mounts, environment = _mounts(container, asked), _environment(container, asked, hub=hub)
-            operations += _changed(f"{path}/volumeMounts", container.get("volumeMounts"), mounts)
+            # Init containers were written back just now, if any was taken out.
+            there = before["containers"][index] if field == "containers" else container
+            operations += _changed(f"{path}/volumeMounts", there.get("volumeMounts"), mounts)
             operations += _changed(f"{path}/env", container.get("env"), environment)
     labels = pod["metadata"].get("labels")
     operations += _changed("/metadata/labels", labels, {**(labels or {}), keys.MANAGED_LABEL: "true"})
