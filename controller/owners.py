@@ -49,6 +49,7 @@ KINDS = {
         Resource("ray.io", "v1", "rayclusters", "RayCluster"),
         Resource("ray.io", "v1", "rayjobs", "RayJob"),
         Resource("ray.io", "v1", "rayservices", "RayService"),
+        Resource("scheduler.grove.io", "v1alpha1", "podgangs", "PodGang"),
         Resource("scheduling.k8s.io", "v1alpha3", "compositepodgroups", "CompositePodGroup"),
         Resource("scheduling.k8s.io", "v1beta1", "compositepodgroups", "CompositePodGroup"),
         Resource("scheduling.k8s.io", "v1alpha2", "podgroups", "PodGroup"),

@@ -85,4 +85,5 @@ def resolve(
 def gang_reference(pod: dict[str, Any]) -> GangReference | None:
     """The PodGroup that the pod names, whose size its group needs; None where the workload API tells it."""
     subject = Subject(pod=pod, namespace=pod["metadata"].get("namespace", ""))
-    return podgroup.reference(subject) or volcano.reference(subject) or kai.reference(subject)
+    asked = (which.reference(subject) for which in (grove, podgroup, volcano, kai))
+    return next((found for found in asked if found is not None), None)

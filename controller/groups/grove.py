@@ -3,6 +3,10 @@
 A clique outside any scaling group is a group by itself; Grove's scheduler binds the cliques of a PodGang together
 anyway. Scaled gangs keep Grove's own gate until the base gang is scheduled, so neither may wait for the other here.
 A PodClique's template hash differs from clique to clique and is no revision of the group.
+
+The PodGang (scheduler.grove.io/v1alpha1) says within which topology its pods are to be packed, as node labels; where it
+is required, the group is planned within one domain of that label, so that the nodes that are warmed are ones that
+Grove's scheduler may choose.
 """
 
 from __future__ import annotations
@@ -10,12 +14,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from controller.groups.gang import GangReference
 from controller.groups.member import GroupMember, Part, Subject, whole_number
 from controller.groups.owner import Owner
 from controller.groups.parts import asking, total
 
 _PREFIX = "grove.io/"
 _PODS = "GROVE_PCSG_TEMPLATE_NUM_PODS"  # environment: pods in one replica of the scaling group
+
+
+def reference(subject: Subject) -> GangReference | None:
+    name = subject.labels.get(_PREFIX + "podgang")
+    return GangReference(("scheduler.grove.io/v1alpha1",), "PodGang", name) if name else None
 
 
 def resolve(subject: Subject) -> GroupMember | None:
@@ -58,9 +68,24 @@ def _member(
         index=index,
         leader=leader,
         incarnation=top.uid if top is not None else "",
+        topology_key=_packed_within(subject),
         role=role,
         parts=parts,
     )
+
+
+def _packed_within(subject: Subject) -> str:
+    """The narrowest label that is required of the pod's clique: its own, its scaling group's, or the whole gang's."""
+    spec = subject.gang.spec if subject.gang is not None else {}
+    clique = subject.labels.get(_PREFIX + "podclique", "")
+    own = [group for group in spec.get("podgroups") or () if group.get("name") == clique]
+    shared = [c for c in spec.get("topologyConstraintGroupConfigs") or () if clique in (c.get("podGroupNames") or ())]
+    candidates = [*shared, spec] if _PREFIX + "podcliquescalinggroup" in subject.labels else [*own, *shared, spec]
+    for holder in candidates:
+        pack = (holder.get("topologyConstraint") or {}).get("packConstraint") or {}
+        if pack.get("required"):
+            return str(pack["required"])
+    return ""
 
 
 def _cliques(top: Owner | None, scaling_group: str, *, replica: str) -> tuple[Part, ...]:

@@ -30,6 +30,7 @@ _READ: dict[tuple[str, str], tuple[str, ...]] = {
     ("ray.io", "RayCluster"): ("enableInTreeAutoscaling", "headGroupSpec", "workerGroupSpecs"),
     ("scheduling.k8s.io", "CompositePodGroup"): ("parentCompositePodGroupName",),
     ("scheduling.k8s.io", "PodGroup"): ("schedulingPolicy", "schedulingConstraints", "parentCompositePodGroupName"),
+    ("scheduler.grove.io", "PodGang"): ("podgroups", "topologyConstraint", "topologyConstraintGroupConfigs"),
     ("scheduling.run.ai", "PodGroup"): ("minMember",),
     ("scheduling.volcano.sh", "PodGroup"): ("minMember",),
 }

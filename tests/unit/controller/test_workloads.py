@@ -132,6 +132,51 @@ def test_a_topology_level_is_what_the_group_itself_asked_for(file: str, pod: str
     assert (member.topology_key, member.exclusive, member.exclusive_namespace) == ("rack", exclusive, among)
 
 
+@pytest.mark.parametrize(
+    ("pod", "changes", "expected"),
+    [
+        ("pworker-0", {}, ""),
+        ("pworker-0", {"topologyConstraint": {"packConstraint": {"required": "zone", "preferred": "host"}}}, "zone"),
+        (
+            "pworker-0",
+            {
+                "topologyConstraint": {"packConstraint": {"required": "zone"}},
+                "topologyConstraintGroupConfigs": [
+                    {
+                        "name": "dsr1-0-prefill-1",
+                        "podGroupNames": ["dsr1-0-prefill-1-pleader", "dsr1-0-prefill-1-pworker"],
+                        "topologyConstraint": {"packConstraint": {"required": "rack"}},
+                    }
+                ],
+            },
+            "rack",
+        ),
+        (
+            "frontend-0",
+            {
+                "podgroups": [
+                    {"name": "dsr1-0-frontend", "topologyConstraint": {"packConstraint": {"required": "rack"}}}
+                ]
+            },
+            "rack",
+        ),
+    ],
+)
+def test_grove_says_by_its_pod_gang_within_what_it_packs(pod: str, changes: dict[str, Any], expected: str) -> None:
+    """scheduler/api/core/v1alpha1/podgang.go: the keys are node labels already."""
+    workloads = load("grove")
+    name = workloads.pods[pod]["metadata"]["labels"]["grove.io/podgang"]
+    meta = {"name": name, "namespace": "team", "uid": "podgang"}
+    workloads.objects["podgang"] = {
+        "apiVersion": "scheduler.grove.io/v1alpha1",
+        "kind": "PodGang",
+        "metadata": meta,
+        "spec": changes,
+    }
+    member = workloads.member(pod)
+    assert (member.topology_key, member.exclusive) == (expected, False)
+
+
 def test_a_jobset_whose_nodes_are_named_by_labels_asks_for_no_level() -> None:
     workloads = load("jobset")
     workloads.pods["workers-0-0"]["metadata"]["annotations"]["alpha.jobset.sigs.k8s.io/node-selector"] = "true"
