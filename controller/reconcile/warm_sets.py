@@ -57,7 +57,8 @@ async def reconcile(context: Context, work: Work) -> float | None:
     if progress is not None and progress.there < progress.wanted:
         return images.LOOK_S
     if end is not None:
-        return retention.LOOK_S
+        left_s = (end - now).total_seconds()
+        return min(retention.LOOK_S, left_s) if left_s > 0 else retention.LOOK_S
     return ahead.LOOK_S if warm_set.spec.placement.workload is not None else None
 
 

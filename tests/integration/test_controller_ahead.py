@@ -178,6 +178,27 @@ async def test_a_quota_keeps_a_model_off_and_says_so(control: Control, cluster: 
     assert await wanted_on(cluster, "n1") == []
 
 
+async def test_what_nobody_uses_for_its_time_is_asked_for_no_more(control: Control, cluster: Client) -> None:
+    spec = {
+        "models": ["llama"],
+        "placement": {"nodes": ["n1"]},
+        "retention": {"ttlAfterLastUse": "5s"},
+    }
+    body = {"apiVersion": API_VERSION, "kind": "WarmSet", "metadata": {"name": "w"}, "spec": spec}
+    await cluster.create(WARM_SET, body, namespace=TEAM)
+
+    async def wanted() -> bool:
+        return bool(await wanted_on(cluster, "n1"))
+
+    async def over() -> bool:
+        status = (await cluster.get(WARM_SET, "w", namespace=TEAM)).get("status") or {}
+        reasons = {c["type"]: c["reason"] for c in status.get("conditions") or ()}
+        return reasons.get("Planned") == "Expired" and not await wanted()
+
+    await eventually(wanted, what="the model in the NodeCache")
+    await eventually(over, what="the wish gone")
+
+
 async def test_a_pod_of_a_namespace_over_its_quota_says_why_it_waits(control: Control, cluster: Client) -> None:
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "poor"}}
     await cluster.patch(NAMESPACE, "poor", namespace, kind="apply")
