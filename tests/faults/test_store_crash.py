@@ -31,16 +31,16 @@ def crash(root: Path, promises: Path, *, syscall: str, n: int, mutant: str = "")
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
+def root(in_memory: Path) -> Path:
     """A root whose folders exist: making those has a test of its own."""
-    Store.open(tmp_path / "fresh").close()
-    return tmp_path / "fresh"
+    Store.open(in_memory / "fresh").close()
+    return in_memory / "fresh"
 
 
-def test_a_kill_at_any_change_of_the_disk_leaves_nothing_half_made(root: Path, tmp_path: Path) -> None:
+def test_a_kill_at_any_change_of_the_disk_leaves_nothing_half_made(root: Path, in_memory: Path) -> None:
     def drill(point: tuple[str, int]) -> None:
         syscall, n = point
-        case, promises = tmp_path / f"{syscall}-{n}", tmp_path / f"{syscall}-{n}.promises"
+        case, promises = in_memory / f"{syscall}-{n}", in_memory / f"{syscall}-{n}.promises"
         shutil.copytree(root, case)
         crash(case, promises, syscall=syscall, n=n)
         try:
@@ -56,25 +56,25 @@ def test_a_kill_at_any_change_of_the_disk_leaves_nothing_half_made(root: Path, t
             raise AssertionError(f"killed at {syscall} number {n}: {error}") from error
         shutil.rmtree(case)
 
-    every = points(root, tmp_path)
+    every = points(root, in_memory)
     assert len(every) > 80, "a life that changes the disk so rarely is not the one this test was written for"
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(drill, every))
 
 
-def test_a_kill_while_a_fresh_root_is_made_is_made_good_at_the_next_start(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
+def test_a_kill_while_a_fresh_root_is_made_is_made_good_at_the_next_start(in_memory: Path) -> None:
+    (in_memory / "empty").mkdir()
     kinds, numbers = ("mkdir", "fsync", "rename", "chmod"), (1, 2, 3, 100, 264, 266)
-    few = [(s, n) for s, n in points(tmp_path / "empty", tmp_path) if s in kinds and n in numbers]
+    few = [(s, n) for s, n in points(in_memory / "empty", in_memory) if s in kinds and n in numbers]
     assert len(few) > 10
     for syscall, n in few:
-        case, promises = tmp_path / f"{syscall}-{n}", tmp_path / f"{syscall}-{n}.promises"
+        case, promises = in_memory / f"{syscall}-{n}", in_memory / f"{syscall}-{n}.promises"
         crash(case, promises, syscall=syscall, n=n)
         oracle.check_after_crash(case, promises=promises)
 
 
-def test_what_was_journaled_before_a_kill_is_not_fetched_again(root: Path, tmp_path: Path) -> None:
-    crash(root, tmp_path / "promises", syscall="fchmod", n=1)  # the seal of the large blob, all of it written
+def test_what_was_journaled_before_a_kill_is_not_fetched_again(root: Path, in_memory: Path) -> None:
+    crash(root, in_memory / "promises", syscall="fchmod", n=1)  # the seal of the large blob, all of it written
     with Store.open(root) as store, store.ingest(digest_of(BIG), size=len(BIG), chunk_bytes=CHUNK) as ingest:
         assert ingest.have() == set(range(ingest.chunks))
         ingest.commit(digest_of(BIG))
@@ -82,12 +82,12 @@ def test_what_was_journaled_before_a_kill_is_not_fetched_again(root: Path, tmp_p
 
 
 @pytest.mark.parametrize("mutant", sorted(MUTANTS))
-def test_the_drill_notices_a_store_without_its_safeguard(root: Path, tmp_path: Path, mutant: str) -> None:
+def test_the_drill_notices_a_store_without_its_safeguard(root: Path, in_memory: Path, mutant: str) -> None:
     shown_by = MUTANTS[mutant].shown_by
-    for syscall, n in points(root, tmp_path, mutant=mutant):
+    for syscall, n in points(root, in_memory, mutant=mutant):
         if syscall != shown_by:
             continue
-        case, promises = tmp_path / f"{syscall}-{n}", tmp_path / f"{syscall}-{n}.promises"
+        case, promises = in_memory / f"{syscall}-{n}", in_memory / f"{syscall}-{n}.promises"
         shutil.copytree(root, case)
         crash(case, promises, syscall=syscall, n=n, mutant=mutant)
         try:

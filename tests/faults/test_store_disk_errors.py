@@ -31,13 +31,13 @@ pytestmark = pytest.mark.skipif(STRACE is None, reason=NO_STRACE)
 
 
 @pytest.mark.parametrize("errno", sorted(FAULTS))
-def test_a_failing_call_is_named_and_leaves_nothing_half_made(tmp_path: Path, errno: str) -> None:
-    root = tmp_path / "fresh"
+def test_a_failing_call_is_named_and_leaves_nothing_half_made(in_memory: Path, errno: str) -> None:
+    root = in_memory / "fresh"
     Store.open(root).close()
 
     def drill(point: tuple[str, int]) -> None:
         syscall, n = point
-        case, promises = tmp_path / f"{syscall}-{n}", tmp_path / f"{syscall}-{n}.promises"
+        case, promises = in_memory / f"{syscall}-{n}", in_memory / f"{syscall}-{n}.promises"
         shutil.copytree(root, case)
         done = spoil(case, promises, syscall=syscall, n=n, fault=f"error={errno}")
         try:
@@ -50,21 +50,21 @@ def test_a_failing_call_is_named_and_leaves_nothing_half_made(tmp_path: Path, er
             raise AssertionError(f"{errno} from {syscall} number {n}: {error}") from error
         shutil.rmtree(case)
 
-    some = [(syscall, n) for syscall, n in points(root, tmp_path) if syscall in FAULTS[errno]]
+    some = [(syscall, n) for syscall, n in points(root, in_memory) if syscall in FAULTS[errno]]
     some = [point for point in some if point != ("mkdir", 1)]  # of the root itself, which is there: not a failure
     assert {syscall for syscall, _ in some} == set(FAULTS[errno])
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(drill, some))
 
 
-def test_a_slow_fsync_is_waited_for(tmp_path: Path) -> None:
+def test_a_slow_fsync_is_waited_for(in_memory: Path) -> None:
     """A disk under load takes long: that is no failure (containerd once took it for one)."""
-    done = spoil(tmp_path / "cache", tmp_path / "promises", syscall="fsync", n=300, fault="delay_enter=2000000")
+    done = spoil(in_memory / "cache", in_memory / "promises", syscall="fsync", n=300, fault="delay_enter=2000000")
     assert done.returncode == 0, done.stderr
-    oracle.check_after_crash(tmp_path / "cache", promises=tmp_path / "promises")
+    oracle.check_after_crash(in_memory / "cache", promises=in_memory / "promises")
 
 
-def test_running_out_of_descriptors_is_named_and_over_once_there_are_some(tmp_path: Path) -> None:
+def test_running_out_of_descriptors_is_named_and_over_once_there_are_some(in_memory: Path) -> None:
     program = """
 import os, resource, sys
 from pathlib import Path
@@ -88,7 +88,7 @@ with Store.open(Path(sys.argv[1])) as store:
 live(Path(sys.argv[1]), Path(sys.argv[2]))
 """
     done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "cache"), str(tmp_path / "promises")],
+        [sys.executable, "-c", program, str(in_memory / "cache"), str(in_memory / "promises")],
         cwd=Path(__file__).parents[2],
         timeout=60,
         check=False,
@@ -96,12 +96,12 @@ live(Path(sys.argv[1]), Path(sys.argv[2]))
         text=True,
     )
     assert done.stdout.split() == ["True"] * 3, done.stderr
-    oracle.check_after_crash(tmp_path / "cache", promises=tmp_path / "promises")
+    oracle.check_after_crash(in_memory / "cache", promises=in_memory / "promises")
 
 
-def test_a_blob_that_cannot_be_read_goes_and_the_others_stay(tmp_path: Path) -> None:
+def test_a_blob_that_cannot_be_read_goes_and_the_others_stay(in_memory: Path) -> None:
     """The medium lost it: not served, not lent to another tree, and the next pull brings just that."""
-    root = tmp_path / "cache"
+    root = in_memory / "cache"
     with Store.open(root) as store:
         store.commit_small([(digest_of(data), data) for data in (b"good", b"lost")])
         tree = store.publish_tree(tree_of({"good": b"good", "lost": b"lost"}))

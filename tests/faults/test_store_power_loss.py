@@ -6,8 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +15,6 @@ from tests.faults.store_power_loss import MUTANTS
 REPOSITORY = Path(__file__).parents[2]
 ALL_CASES_S = 100.0
 LIVES = 25  # of the random drill; `python -m tests.faults.store_random_power_loss` takes more
-SHM = Path("/dev/shm")
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0
@@ -25,13 +22,6 @@ pytestmark = pytest.mark.skipif(
     or not all(map(shutil.which, ("unshare", "mkfs.ext4", "mount"))),
     reason="needs root, loop devices (modprobe loop) and apt-get install e2fsprogs util-linux mount",
 )
-
-
-@pytest.fixture
-def work(tmp_path: Path) -> Iterator[Path]:
-    """In memory where that can be: a real disk beneath the loop device only makes thousands of syncs slow."""
-    with tempfile.TemporaryDirectory(dir=SHM if os.access(SHM, os.W_OK) else tmp_path) as folder:
-        yield Path(folder)
 
 
 def drill(module: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -45,20 +35,20 @@ def drill(module: str, *arguments: str | Path) -> subprocess.CompletedProcess[st
     )
 
 
-def test_a_power_loss_at_any_change_of_the_disk_breaks_no_promise(work: Path) -> None:
-    done = drill("store_power_loss", work)
+def test_a_power_loss_at_any_change_of_the_disk_breaks_no_promise(in_memory: Path) -> None:
+    done = drill("store_power_loss", in_memory)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[0]) > 20, "so few cases prove nothing"
 
 
-def test_a_power_loss_at_a_random_moment_of_parallel_pulls_breaks_no_promise(work: Path) -> None:
-    done = drill("store_random_power_loss", work, "0", str(LIVES))
+def test_a_power_loss_at_a_random_moment_of_parallel_pulls_breaks_no_promise(in_memory: Path) -> None:
+    done = drill("store_random_power_loss", in_memory, "0", str(LIVES))
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[0]) > LIVES // 2, "so few cuts prove nothing"
 
 
 @pytest.mark.parametrize("mutant", sorted(MUTANTS))
-def test_a_power_loss_shows_a_store_that_does_not_sync(work: Path, mutant: str) -> None:
-    done = drill("store_power_loss", work, mutant)
+def test_a_power_loss_shows_a_store_that_does_not_sync(in_memory: Path, mutant: str) -> None:
+    done = drill("store_power_loss", in_memory, mutant)
     assert done.returncode == 1
     assert done.stderr.startswith("O"), done.stderr

@@ -7,14 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-SHM = Path("/dev/shm")
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0
@@ -27,23 +25,22 @@ Case = Callable[[str], list[str]]
 
 
 @pytest.fixture
-def case(tmp_path: Path) -> Iterator[Case]:
+def case(in_memory: Path) -> Case:
     """Runs one; returns the lines it printed."""
-    with tempfile.TemporaryDirectory(dir=SHM if os.access(SHM, os.W_OK) else tmp_path) as work:
 
-        def run(name: str) -> list[str]:
-            done = subprocess.run(
-                ["unshare", "-m", sys.executable, "-m", "tests.faults.store_small_disks", name, work],
-                cwd=REPOSITORY,
-                timeout=60,
-                check=False,
-                capture_output=True,
-                text=True,
-            )
-            assert done.returncode == 0, done.stderr
-            return done.stdout.splitlines()
+    def run(name: str) -> list[str]:
+        done = subprocess.run(
+            ["unshare", "-m", sys.executable, "-m", "tests.faults.store_small_disks", name, str(in_memory)],
+            cwd=REPOSITORY,
+            timeout=60,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
 
-        yield run
+    return run
 
 
 def test_a_model_of_more_files_than_there_are_inodes_is_refused_before_a_byte(case: Case) -> None:
