@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 from api.digest import Digest
 from api.errors import Corrupted, InvalidArtifact
@@ -43,10 +44,11 @@ def unpack(
                 on_bytes=on_bytes,
                 tick=tick,
             ) as layer,
+            ThreadPoolExecutor(1, thread_name_prefix="commit") as pool,
         ):
             window = memoryview(bytearray(_WINDOW_BYTES))
             stream = TarStream(layer.fill, window, ignores=is_elsewhere if archive.image else None)
-            change = _take(stream, store=store, image=archive.image, wanted=wanted)
+            change = _take(stream, store=store, pool=pool, image=archive.image, wanted=wanted)
             if layer.digest() == archive.digest:
                 tick()  # all of it is done now
                 return change
@@ -73,11 +75,11 @@ def overlaid(archives: Sequence[Archive], changes: Sequence[Change]) -> list[Tre
     return files
 
 
-def _take(stream: TarStream, *, store: Store, image: bool, wanted: Filter) -> Change:
+def _take(stream: TarStream, *, store: Store, pool: Executor, image: bool, wanted: Filter) -> Change:
     files: list[TreeFile] = []
     removed: set[str] = set()
     emptied: set[str] = set()
-    small = _Batch(store.commit_small)
+    small = _Batch(store.commit_small, pool=pool)
     while (member := stream.next()) is not None:
         path = member.path
         if image:
@@ -93,7 +95,7 @@ def _take(stream: TarStream, *, store: Store, image: bool, wanted: Filter) -> Ch
         if len(files) > MAX_FILES:
             raise InvalidArtifact(f"an archive holds more than {MAX_FILES} files")
     stream.finish()
-    small.flush()
+    small.finish()
     return Change(tuple(files), frozenset(removed), frozenset(emptied))
 
 
@@ -105,10 +107,12 @@ def _stage(stream: TarStream, member: Member, *, store: Store) -> Digest:
 
 
 class _Batch:
-    """Small files gathered in memory and committed together."""
+    """Small files gathered in memory and committed together, each batch while the next one is read."""
 
-    def __init__(self, commit: Callable[[list[tuple[Digest, bytes]]], None]) -> None:
+    def __init__(self, commit: Callable[[list[tuple[Digest, bytes]]], None], *, pool: Executor) -> None:
         self._commit = commit
+        self._pool = pool
+        self._committing: Future[None] | None = None
         self._items: list[tuple[Digest, bytes]] = []
         self._bytes = 0
 
@@ -120,10 +124,20 @@ class _Batch:
         self._items.append((digest, bytes(content)))
         self._bytes += len(content)
         if len(self._items) == BATCH_FILES or self._bytes >= BATCH_BYTES:
-            self.flush()
+            self._hand_over()
         return digest
 
-    def flush(self) -> None:
+    def finish(self) -> None:
+        """Wait for the last batch. Raises what a commit raises, as ``add`` does."""
+        self._hand_over()
+        self._wait()
+
+    def _hand_over(self) -> None:
+        self._wait()  # one at a time, so that no more than two are in memory
         if self._items:
-            self._commit(self._items)
+            self._committing = self._pool.submit(self._commit, self._items)
             self._items, self._bytes = [], 0
+
+    def _wait(self) -> None:
+        if self._committing is not None:
+            self._committing.result()

@@ -9,9 +9,9 @@ from cache.transfer.file import WantedFile
 
 SMALL_BYTES = 1 << 20  # files up to this size are fetched into memory and committed together
 # A batch costs a sync of the disk, whatever it holds; its files are fetched again after a kill.
-BATCH_FILES = 1024
+BATCH_FILES = 3072
 _LEAST_FILES = 16  # fewer are fetched sooner than a batch of them is synced
-BATCH_BYTES = 8 << 20  # within a worker's share of memory
+BATCH_BYTES = 12 << 20  # within a worker's share of memory
 
 
 def plan(files: Iterable[WantedFile], *, workers: int) -> list[WantedFile | WantedBatch]:
