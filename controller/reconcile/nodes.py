@@ -22,6 +22,7 @@ from controller.quotas import admit
 from controller.reconcile.context import Context, Work
 from controller.reconcile.marks import mark
 from controller.retention import asks
+from controller.rot import readers
 from controller.selection import selects
 from controller.warmth import Wanted
 from controller.world import World
@@ -56,6 +57,9 @@ async def reconcile(context: Context, work: Work) -> float | None:
     if written is not None:
         # Ahead of the watch, so that the next decision does not start from what we have just replaced.
         context.world.caches[work.name] = msgspec.convert(written, type=NodeCache)
+    for pod, message in readers(cache, context.world.pods_on(work.name)) if cache else ():
+        about = {"apiVersion": "v1", "kind": "Pod", "metadata": pod["metadata"]}
+        await context.events.say(about, reason="Corrupted", message=message, action="Repair", kind="Warning")
     return _sooner(again_s, await mark(context, view, spec))
 
 
