@@ -18,6 +18,7 @@ from api.resources import NodeCache, NodeCacheSpec, NodeModel
 
 # Pods of one rollout come within a moment of each other. Who is seated alone pulls alone, for a copy of its own.
 GATHER_S = 0.5
+KNOWN_S = 60.0  # longer than a loaded controller takes to come back to a node, or the wait would begin anew
 
 Content = tuple[str, str]  # hash of the model, revision
 
@@ -55,7 +56,7 @@ class Cohorts:
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._given: dict[tuple[str, Content], Seat] = {}  # by node and content
-        self._first_wanted: dict[Content, float] = {}  # while its cohorts are still gathering
+        self._first_wanted: dict[Content, float] = {}
 
     def seated(
         self,
@@ -95,7 +96,7 @@ class Cohorts:
         """Seconds to wait for others that want it at the same time."""
         now = self._clock()
         left_s = self._first_wanted.setdefault(content, now) + GATHER_S - now
-        self._first_wanted = {c: at for c, at in self._first_wanted.items() if now - at < 2 * GATHER_S}
+        self._first_wanted = {c: at for c, at in self._first_wanted.items() if now - at < KNOWN_S}
         return left_s
 
     def _form(

@@ -122,6 +122,17 @@ def test_a_pull_begins_when_those_who_want_it_too_had_a_moment_to_say_so() -> No
     assert (first.number, second) == (0, Seat(first.cohort, 1, 2))
 
 
+def test_however_late_the_controller_comes_back_the_wait_is_over_then() -> None:
+    nodes = Nodes("r1.a")
+    nodes.reconcile("r1.a")
+    for model in ("b" * 32, "c" * 32):  # others come in between
+        nodes.now += 10 * GATHER_S
+        spec = NodeCacheSpec(models=[NodeModel(model=model, revision=REVISION)])
+        nodes.cohorts.seated(spec, node="r1.a", caches={}, wanting=nodes.wanting, domain_of=rack)
+    assert nodes.reconcile("r1.a") is None
+    assert nodes.seat("r1.a") is not None
+
+
 def started(*names: str) -> Nodes:
     nodes = Nodes(*names)
     nodes.reconcile(names[0])
