@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from api.errors import (
     Forbidden,
     InvalidReference,
+    InvalidRequest,
     NotFound,
     RateLimited,
     SourceChanged,
@@ -72,8 +73,6 @@ def open_bucket(
     use. Where a bucket's service is (AWS_ENDPOINT_URL) is an administrator's choice and always read, unless the
     credential says it.
     """
-    from obstore.store import AzureStore, GCSStore, S3Store
-
     given = options.credential if options.credential is not None and options.credential.host == bucket else None
     anonymous = given is None and not options.ambient
     endpoint = given.endpoint if given is not None else ""
@@ -96,19 +95,30 @@ def open_bucket(
                 common["region"] = given.region
         elif anonymous:
             common["skip_signature"] = True
-        return S3Store(bucket, **common)
-    if scheme == "gs":
+    elif scheme == "gs":
         if given is not None:
             common["service_account_key"] = given.password
         elif anonymous:
             common["skip_signature"] = True
-        return GCSStore(bucket, **common)
-    if given is not None:
+    elif given is not None:
         login = {"sas_key": given.identity_token} if given.identity_token else {"account_key": given.password}
         common |= {"account_name": given.username, **login}
     elif anonymous:
         raise Unauthorized("a container on Azure needs its account's name", hint="give a credential for it")
-    return AzureStore(bucket, **common)
+    return _make(scheme, bucket, common)
+
+
+def _make(scheme: str, bucket: str, settings: dict[str, Any]) -> ObjectStore:
+    from obstore.exceptions import BaseError
+    from obstore.store import AzureStore, GCSStore, S3Store
+
+    kinds: dict[str, Callable[..., ObjectStore]] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
+    try:
+        return kinds[scheme](bucket, **settings)
+    except (BaseError, ValueError):  # not chained: their texts may quote what they read
+        raise InvalidRequest(
+            f"{scheme}://{bucket} cannot be opened with this credential", hint="docs/sources.md says what it is made of"
+        ) from None
 
 
 def _s3_credential(given: Credential) -> Any:
