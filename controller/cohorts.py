@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
-from api.cohort import MAX_SEATS, Seat
+from api.cohort import Seat
 from api.resources import NodeCache, NodeCacheSpec, NodeModel
+from cache.exchange.cohorts import part
 
 # Pods of one rollout come within a moment of each other. Who is seated alone pulls alone, for a copy of its own.
 GATHER_S = 0.5
@@ -38,15 +39,16 @@ def seats(
     for node in sorted(wanting):
         newcomers.setdefault(wanting[node], []).append(node)
     found: dict[str, Seat] = {}
+    anew: dict[str, str] = {}
     for domain, nodes in newcomers.items():
         largest = max(cohorts.get(domain, {}).values(), key=lambda held: (len(held), held[0].cohort), default=[])
         if len(nodes) <= len(largest):
             found |= {node: Seat(largest[0].cohort, None, largest[0].seats) for node in nodes}
-            continue
-        count = -(-len(nodes) // MAX_SEATS)  # nearly equal sizes, since time goes with the largest
-        for members in (nodes[i::count] for i in range(count)):
-            name = hashlib.sha256("\n".join((*content, domain, *members)).encode()).hexdigest()[:16]
-            found |= {node: Seat(name, number, len(members)) for number, node in enumerate(members)}
+        else:
+            anew |= dict.fromkeys(nodes, domain)
+    for cohort in part(anew):
+        name = hashlib.sha256("\n".join((*content, cohort.domain, *cohort.members)).encode()).hexdigest()[:16]
+        found |= {node: Seat(name, number, len(cohort.members)) for number, node in enumerate(cohort.members)}
     return found
 
 

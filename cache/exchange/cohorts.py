@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-MAX_MEMBERS = 32
+from api.cohort import MAX_SEATS
+
+MAX_MEMBERS = MAX_SEATS
 
 
 @dataclass(frozen=True, slots=True)
