@@ -37,6 +37,7 @@ class OpenModels:
         self._pulls = pulls
         self._grants = grants
         self._changed = changed
+        self._shown: set[Path] = set()  # by this process: after a restart every pin is made sure of once
 
     async def run(self) -> NoReturn:
         while True:
@@ -70,13 +71,17 @@ class OpenModels:
             for path in (self._store.root / FOLDER).glob("*/*/*"):
                 if path not in shown:
                     path.unlink()
+                    self._shown.discard(path)
                     log.info("open.hidden", path=str(path))
             for path, held in shown.items():
+                if path in self._shown:
+                    continue
+                self._store.pin(_pin_id(held), tree=held.tree, note={FOLDER: held.desired.key})
                 if not path.is_symlink():
-                    self._store.pin(_pin_id(held), tree=held.tree, note={FOLDER: held.desired.key})
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.symlink_to(os.path.relpath(self._store.tree_path(held.tree), path.parent))
-                    log.info("open.shown", path=str(path))
+                self._shown.add(path)
+                log.info("open.shown", path=str(path))
         except OSError as error:
             raise DiskError(f"cannot show models below {self._store.root / FOLDER}: {error.strerror}") from error
         # A model that rots is not held until it is mended, and pods have it all the while: only the word to go counts.

@@ -20,6 +20,7 @@ from typing import NoReturn
 import structlog
 
 from api.digest import Digest
+from api.errors import WarmsetError
 from api.tree import Tree
 from cache.store import Store
 from daemonset.flight import in_thread
@@ -71,8 +72,8 @@ class Preload:
 
             try:
                 done = await in_thread(read, cancel=cancel, name="preload")
-            except OSError as error:
-                log.warning("preload.failed", tree=str(digest), error=error.strerror)
+            except (OSError, WarmsetError) as error:
+                log.warning("preload.failed", tree=str(digest), error=str(error))
             else:
                 self._on_bytes(done)
                 log.info("preload.done", tree=str(digest), bytes=done)

@@ -18,6 +18,7 @@ TABLE = [
     (errors.TargetBusy, C.ABORTED, NOT_FINAL),
     (errors.SourceUnavailable, C.UNAVAILABLE, NOT_FINAL),
     (errors.RateLimited, C.UNAVAILABLE, NOT_FINAL),
+    (errors.Undecided, C.UNAVAILABLE, NOT_FINAL),
     (errors.AgentUnavailable, C.UNAVAILABLE, NOT_FINAL),
     (errors.ClusterUnavailable, C.UNAVAILABLE, NOT_FINAL),
     (errors.DiskError, C.UNAVAILABLE, NOT_FINAL),

@@ -89,6 +89,16 @@ async def test_a_model_that_rots_keeps_its_pin_while_it_is_mended(
     assert shown.is_dir()
 
 
+async def test_a_pin_that_got_lost_is_made_again_at_the_next_start(
+    open_models: OpenModels, node: Node, shown: Path
+) -> None:
+    await open_models.refresh()
+    (pin,) = node.store.pins()
+    node.store.unpin(pin)
+    await OpenModels(node.store, pulls=node.pulls, grants=node.grants, changed=node.changed).refresh()
+    assert list(node.store.pins()) == [pin]
+
+
 async def test_the_drivers_report_does_not_touch_these_pins(open_models: OpenModels, node: Node) -> None:
     await open_models.refresh()
     publications = node.publications()

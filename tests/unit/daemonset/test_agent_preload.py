@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from api.digest import Digest
+from api.errors import DiskError
 from api.node import PublishRequest
 from api.tree import Tree, TreeFile
 from cache.store import Store
@@ -111,6 +112,27 @@ async def test_a_pod_that_asks_gets_its_tree_read_ahead(node: Node, asked: bool,
     else:
         await asyncio.sleep(0.05)
     assert sum(done) == read
+    reading.cancel()
+    await asyncio.wait([reading])
+
+
+async def test_a_disk_that_fails_ends_one_preload_and_not_the_agent(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[int] = []
+    reader = Preload(store, limit_bytes=1 << 30, on_bytes=done.append)
+    answers = iter([DiskError("EIO"), None])
+
+    def tree(digest: Digest) -> None:
+        if error := next(answers):
+            raise error
+
+    monkeypatch.setattr(store, "tree", tree)
+    for _ in range(2):
+        reader.ask(Digest("0" * 64), wanted=lambda: True)
+    reading = asyncio.create_task(reader.run())
+    await eventually(lambda: done or reading.done())
+    assert done == [0]
     reading.cancel()
     await asyncio.wait([reading])
 

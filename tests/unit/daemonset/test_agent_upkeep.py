@@ -250,7 +250,7 @@ async def test_a_mounted_model_is_not_evicted_and_is_named_as_what_holds_the_res
     await eventually(lambda: node.reason(new) == "InsufficientCache")
     status = node.pulls.status(new.key)
     assert status is not None
-    assert "GiB mounted" in status.message
+    assert "iB mounted" in status.message
     assert node.store.tree(held.tree) is not None
 
 
