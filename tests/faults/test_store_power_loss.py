@@ -13,7 +13,7 @@ import pytest
 from tests.faults.store_power_loss import MUTANTS
 
 REPOSITORY = Path(__file__).parents[2]
-ALL_CASES_S = 100.0
+ALL_CASES_S = 250.0
 LIVES = 25  # of the random drill; `python -m tests.faults.store_random_power_loss` takes more
 
 pytestmark = pytest.mark.skipif(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -17,13 +16,11 @@ from cache.store import Store
 
 SHM = Path("/dev/shm")
 BATCH = 2000
-BOUND_S = 120.0  # 22 s on two idle cores
 
 
 @pytest.mark.skipif(not os.access(SHM, os.W_OK), reason="needs a tmpfs: mount -t tmpfs tmpfs /dev/shm")
 def test_the_most_files_a_model_may_have_are_stored_read_and_removed(tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=SHM) as folder, Store.open(Path(folder, "cache")) as store:
-        began = time.monotonic()
         items = [(Digest(hashlib.sha256(data).hexdigest()), data) for data in (b"%d" % n for n in range(MAX_FILES))]
         for at in range(0, MAX_FILES, BATCH):
             store.commit_small(items[at : at + BATCH])
@@ -33,7 +30,6 @@ def test_the_most_files_a_model_may_have_are_stored_read_and_removed(tmp_path: P
         store.remove_tree(tree.digest)
         assert store.trees() == []
         assert not any(store.has_blob(digest, len(data)) for digest, data in items[::1000])
-        assert time.monotonic() - began < BOUND_S
 
 
 def test_a_sparse_terabyte_is_refused_before_a_byte_is_written(tmp_path: Path) -> None:
