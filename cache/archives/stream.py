@@ -97,10 +97,11 @@ class LayerStream:
                 return
 
     def _check_end(self) -> None:
+        ended = _end(self._child) if self._child is not None else 0  # first: it may read no more of what it is given
         self._pump.join()
         if self._unread is not None:
             raise InvalidArtifact(f"a stored layer cannot be read: {self._unread.strerror}")
-        if self._child is None or (ended := _end(self._child)) == 0:
+        if self._child is None or ended == 0:
             return
         if ended == REFUSED and self._child.stderr is not None:
             message, _, hint = self._child.stderr.read(_SAID_BYTES).decode(errors="replace").partition("\n")

@@ -207,6 +207,19 @@ def test_a_decompressor_that_dies_is_the_archive_s_fault(
         unpack_here(store, layer(FILES, packing=packing), packing)
 
 
+def test_a_decompressor_that_hangs_at_its_end_is_ended(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads nothing, says nothing and stays: whoever took it over must not hold up the pull."""
+    hangs = tmp_path / "hangs"
+    hangs.write_text("#!/bin/sh\nexec 1>&-\nexec sleep 600\n")
+    hangs.chmod(0o755)
+    monkeypatch.setattr(stream_module.sys, "executable", str(hangs))
+    monkeypatch.setattr(stream_module, "_END_S", 0.1)
+    with pytest.raises(InvalidArtifact, match="broke its decompression"):
+        unpack_here(store, layer({"model": os.urandom(4 * MIB)}, packing="tar+gzip"), "tar+gzip")
+
+
 def test_a_decompressor_learns_nothing_of_our_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "canary")
     path = tmp_path / "layer"
