@@ -18,7 +18,7 @@ import pytest
 
 from api.digest import Digest
 from cache.store import Store
-from cache.store.journal import RECORD_BYTES
+from cache.store.journal import boot_id, chunk_count, parse
 from cache.transfer.engine import CHUNK_BYTES
 from tests.support.fake_proxy import FakeProxy
 from tests.support.registry import HOW_TO_GET, Registry, registry_missing, start_registry
@@ -217,8 +217,14 @@ def test_a_full_disk_is_said_before_a_byte_is_fetched(pushed: str, tmp_path: Pat
 def wait_for_chunks(root: Path, digest: Digest, *, count: int) -> None:
     """Until the journal of a blob under way names so many."""
     journal = root / "ingest" / digest.hex / "chunks.journal"
-    deadline = time.monotonic() + 30
-    while not journal.exists() or journal.stat().st_size < count * RECORD_BYTES:
+    all_of_it = chunk_count(BIG, chunk_bytes=CHUNK_BYTES)
+
+    def named() -> int:
+        raw = journal.read_bytes() if journal.exists() else b""
+        return len(parse(raw, boot=boot_id(), chunk_bytes=CHUNK_BYTES, count=all_of_it).present)
+
+    deadline = time.monotonic() + 60
+    while named() < count:
         assert time.monotonic() < deadline, "the pull did not get so far"
         time.sleep(0.01)
 
