@@ -12,10 +12,13 @@ from pathlib import Path
 
 import grpc
 import pytest
+import yaml
 
+from api import keys
 from csi.proto import csi_pb2, csi_pb2_grpc
 from tests.support.csi_node import MODEL, CsiNode, why_no_mounts
 from tests.support.fake_agent import FakeAgent
+from tests.support.processes import ROOT
 
 pytestmark = pytest.mark.skipif(bool(why_no_mounts()), reason=why_no_mounts() or "mounts work here")
 FILES = {"config.json": b"{}", "weights/model.safetensors": b"0123456789"}
@@ -62,6 +65,23 @@ async def test_publish_shows_exactly_the_tree(node: CsiNode, stub: csi_pb2_grpc.
     pod = node.pod()
     await stub.NodePublishVolume(pod.publish_request())
     assert tree_of(node.inside(pod.target)) == FILES
+
+
+async def test_a_static_volume_without_a_revision_is_shown_as_the_example_has_it(
+    node: CsiNode, agent: FakeAgent, stub: csi_pb2_grpc.NodeStub
+) -> None:
+    """deploy/examples/persistent-volume.yaml, as kubelet calls for it: the folder is named like the volume."""
+    documents = yaml.safe_load_all((ROOT / "deploy/examples/persistent-volume.yaml").read_text())
+    volume = next(obj for obj in documents if obj["kind"] == "PersistentVolume")
+    attributes = volume["spec"]["csi"]["volumeAttributes"]
+    agent.add_tree(attributes[keys.ATTRIBUTE_MODEL], FILES)
+    pod = node.pod(volume=volume["metadata"]["name"])
+    request = pod.publish_request(**attributes)
+    request.volume_id = volume["spec"]["csi"]["volumeHandle"]
+    del request.volume_context["csi.storage.k8s.io/ephemeral"]
+    await stub.NodePublishVolume(request)
+    assert tree_of(node.inside(pod.target)) == FILES
+    assert agent.asked[-1].revision == ""
 
 
 async def test_mount_is_readonly_nosuid_nodev(node: CsiNode, stub: csi_pb2_grpc.NodeStub) -> None:
