@@ -131,8 +131,12 @@ class Agent:
         self._open_models = OpenModels(store, pulls=self._pulls, grants=grants, changed=self._changed)
         self._sharing = sharing
         self._set_aside: Callable[[], list[SetAside]] = sharing.exchanges.peers_set_aside if sharing else list
+        admission = sharing.admission if sharing else None
         self._metrics.watch(
-            models=self._pulls.statuses, publications=self._publications.count, set_aside=self._set_aside
+            models=self._pulls.statuses,
+            publications=self._publications.count,
+            set_aside=self._set_aside,
+            refusals=admission.refusals if admission else {},
         )
 
     async def run(self, stop: asyncio.Event) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from api.resources import NodeModelState, NodeModelStatus
+from cache.exchange.authority.admission import REASONS as REFUSED_REASONS
 from cache.exchange.group import SET_ASIDE_REASONS, SetAside
 
 # Seconds. A config file takes none, a 700 GB model over 1 Gb/s nearly two hours.
@@ -65,9 +66,10 @@ class Metrics:
         models: Callable[[], Iterable[NodeModelStatus]],
         publications: Callable[[], int],
         set_aside: Callable[[], Iterable[SetAside]],
+        refusals: Mapping[str, int],
     ) -> None:
-        """Read these at each scrape."""
-        self.registry.register(_State(models, publications, set_aside))
+        """Read these at each scrape; ``refusals`` of peers' requests, by reason."""
+        self.registry.register(_State(models, publications, set_aside, refusals))
 
 
 class _State(Collector):
@@ -76,8 +78,10 @@ class _State(Collector):
         models: Callable[[], Iterable[NodeModelStatus]],
         publications: Callable[[], int],
         set_aside: Callable[[], Iterable[SetAside]],
+        refusals: Mapping[str, int],
     ) -> None:
         self._models = models
+        self._refusals = refusals
         self._publications = publications
         self._set_aside = set_aside
 
@@ -99,3 +103,11 @@ class _State(Collector):
         for reason in SET_ASIDE_REASONS:
             aside.add_metric([reason], reasons[reason])
         yield aside
+        refused = CounterMetricFamily(
+            "warmset_agent_peer_requests_refused",
+            "Requests of peers that did not prove that they may read, by reason.",
+            labels=["reason"],
+        )
+        for reason in REFUSED_REASONS:
+            refused.add_metric([reason], self._refusals.get(reason, 0))
+        yield refused

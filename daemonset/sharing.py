@@ -83,6 +83,7 @@ class SignersFile:
         self._path = path
         self._seen: tuple[int, int] | None = None
         self._keys: Mapping[str, Ed25519PublicKey] = {}
+        self._trouble = ""
 
     def keys(self) -> Mapping[str, Ed25519PublicKey]:
         """Those of the last version that could be read; none before the controller has written any."""
@@ -92,5 +93,7 @@ class SignersFile:
                 self._keys = read_keys(self._path.read_text())
                 self._seen = stat.st_ino, stat.st_mtime_ns
         except (OSError, ValueError) as error:
-            log.warning("exchange.signers_unreadable", file=str(self._path), error=str(error))
+            if str(error) != self._trouble:  # every request of a peer comes by here
+                log.warning("exchange.signers_unreadable", file=str(self._path), error=str(error))
+            self._trouble = str(error)
         return self._keys

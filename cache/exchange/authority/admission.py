@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -17,7 +18,12 @@ LONGEST_S = 12 * 3600.0  # no pull takes longer; a client that was cut off may r
 log = structlog.get_logger()
 
 
+REASONS = ("Missing", "Malformed", "UnknownKey", "BadSignature", "OtherClient", "Expired")
+
+
 class Admission(Protocol):
+    refusals: Counter[str]  # by reason, one of REASONS
+
     def admits(self, client: str, capability: str, *, exchange: str) -> bool:
         """May the client, proven by its key, read it? The client is not told why not, nor whether there is any."""
 
@@ -27,23 +33,23 @@ class SharedKey:
 
     def __init__(self, key: str) -> None:
         self._key = key
+        self.refusals: Counter[str] = Counter()
 
     def admits(self, client: str, capability: str, *, exchange: str) -> bool:
+        if client != self._key:
+            self.refusals["OtherClient"] += 1
         return client == self._key
 
 
 class Capabilities:
     """Those that one of ``keys`` signed. What was accepted once lasts for the pull it was shown for, past its expiry.
 
-    So a signer that is away for long stops no exchange that is under way. Owned by one event loop. ``refused`` is told
-    the reason of each refusal.
+    So a signer that is away for long stops no exchange that is under way. Owned by one event loop.
     """
 
-    def __init__(
-        self, keys: Callable[[], Mapping[str, Ed25519PublicKey]], *, refused: Callable[[str], None] = lambda _: None
-    ) -> None:
+    def __init__(self, keys: Callable[[], Mapping[str, Ed25519PublicKey]]) -> None:
         self._keys = keys
-        self._refused = refused
+        self.refusals: Counter[str] = Counter()
         self._accepted: dict[tuple[str, str], tuple[str, float, float]] = {}  # exchange, since when, last used
         self._said = ("", "")
 
@@ -54,7 +60,7 @@ class Capabilities:
             try:
                 granted, since = verify(capability, keys=self._keys(), client=client, now=time.time()), now
             except CapabilityRefused as refusal:
-                self._refused(refusal.reason)
+                self.refusals[refusal.reason] += 1
                 if (client, refusal.reason) != self._said:  # it may ask many times a second
                     self._said = client, refusal.reason
                     log.warning("exchange.client_refused", client=client[:16], why=refusal.reason)

@@ -22,7 +22,7 @@ EXPRESSIONS = [target["expr"] for panel in DASHBOARD["panels"] for target in pan
 def exported() -> dict[str, str]:
     """What a scrape shows of a fresh agent and a fresh controller: type by family's name, those of the library too."""
     agent = daemonset.metrics.Metrics()
-    agent.watch(models=list, publications=lambda: 0, set_aside=list)
+    agent.watch(models=list, publications=lambda: 0, set_aside=list, refusals={})
     text = generate_latest(agent.registry).decode() + generate_latest(controller.metrics.Metrics().registry).decode()
     return dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
 

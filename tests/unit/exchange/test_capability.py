@@ -137,12 +137,11 @@ def test_it_opens_no_other_exchange_also_once_it_was_accepted(monkeypatch: pytes
 
 
 def test_an_accepted_capability_is_still_one_client_s_alone() -> None:
-    reasons: list[str] = []
-    capabilities = Capabilities(lambda: KEYS, refused=reasons.append)
+    capabilities = Capabilities(lambda: KEYS)
     fresh = SIGNER.sign(client=CLIENT, exchange=EXCHANGE, now=time.time())
     assert capabilities.admits(CLIENT, fresh, exchange=EXCHANGE)
     assert not capabilities.admits("d" * 64, fresh, exchange=EXCHANGE)
-    assert reasons == ["OtherClient"]
+    assert capabilities.refusals == {"OtherClient": 1}
 
 
 def test_in_a_group_with_a_shared_key_the_key_says_all() -> None:
