@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -15,11 +15,12 @@ from cli.completion import MODELS, NODES
 from cli.output import Form, form_option, show
 from cli.planning import look, rate_option, report
 from cli.waiting import until
-from cli.workload import warm_set_for
 from controller import durations
-from controller.preview import Preview
 from controller.resources import WARM_SET
 from kube.client import Client, Object
+
+if TYPE_CHECKING:
+    from controller.preview import Preview
 
 
 @click.command()
@@ -117,6 +118,8 @@ async def _plan(body: Object, target: Target, *, levels: tuple[str, ...]) -> Pre
 async def _for_workload(client: Client, models: tuple[str, ...], target: Target, options: dict[str, Any]) -> Object:
     if models or options["selector"] or options["nodes"] or options["size"]:
         raise InvalidRequest("--for takes models, nodes and size from the workload", hint="only --groups goes with it")
+    from cli.workload import warm_set_for  # here, because only --for must pay for what reads workloads
+
     body = await warm_set_for(client, options["workload"], namespace=target.namespace, groups=options["groups"])
     body["metadata"]["annotations"] = {keys.COOL: "false"}
     body["spec"] |= _further(options)
