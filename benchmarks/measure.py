@@ -29,7 +29,6 @@ def measured(command: Command) -> Run:
     with tempfile.TemporaryFile() as output:
         started = time.monotonic()
         process = subprocess.Popen([str(part) for part in command], stdout=output, stderr=output, cwd=ROOT)
-        # A thread of wait4 would be exact; a poll this short is so to 2 ms, which matters to warm pulls alone.
         peak_kib = 0
         while True:
             # Not ru_maxrss: that also counts what this process held when it forked.
@@ -37,7 +36,7 @@ def measured(command: Command) -> Run:
             ended, status, usage = os.wait4(process.pid, os.WNOHANG)
             if ended:
                 break
-            time.sleep(0.002)
+            time.sleep(0.002)  # what a run may seem longer than it was: little even beside a warm pull
         seconds = time.monotonic() - started
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
