@@ -18,7 +18,7 @@ from cache.origin import Origin
 from cache.present import find_present
 from cache.sources.filter import Filter
 from cache.sources.options import SourceOptions
-from cli.told import default_root, plain_hosts, tell_pulled
+from cli.told import default_root, plain_hosts, settings_path, tell_pulled
 
 _FLAGS = ("--allow-executable", "--plain-http")
 _VALUED = ("--include", "--exclude", "--layout", "--root", "--output")
@@ -29,7 +29,7 @@ def answer(arguments: Sequence[str]) -> bool:
     """Tell where the model is, if all is here; False where a pull must look."""
     started_s = time.monotonic()
     asked = parse(arguments)
-    if asked is None:
+    if asked is None or settings_path().exists():  # mirrors may be the only ones that can be reached
         return False
     words, options = asked
     root = Path(options.get("--root", [os.environ.get("WARMSET_ROOT") or default_root()])[-1]).absolute()

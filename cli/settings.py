@@ -7,8 +7,6 @@ mirrors:
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +14,7 @@ import click
 
 from api.errors import InvalidRequest
 from api.reference import Reference
-from cli.local import plain_hosts
+from cli.told import plain_hosts, settings_path
 
 if TYPE_CHECKING:
     from cache.sources.mirror import Mirror
@@ -33,16 +31,10 @@ def user_options(
     return SourceOptions(
         plain_http=plain_hosts(reference, plain_http=plain_http),
         ambient=True,
-        mirrors=_mirrors(_path(os.environ)),
+        mirrors=_mirrors(settings_path()),
         platform=platform,
         artifact_type=artifact_type,
     )
-
-
-def _path(environ: Mapping[str, str]) -> Path:
-    if given := environ.get("WARMSET_CONFIG"):
-        return Path(given)
-    return Path(environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "warmset" / "config.yaml"
 
 
 def _mirrors(path: Path) -> Mirrors:

@@ -16,6 +16,13 @@ def default_root() -> Path:
     return Path(base) / "warmset"
 
 
+def settings_path() -> Path:
+    """Where a user sets things for every command (cli/settings.py reads it), whether or not there is such a file."""
+    if given := os.environ.get("WARMSET_CONFIG"):
+        return Path(given)
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "warmset" / "config.yaml"
+
+
 def plain_hosts(reference: Reference, *, plain_http: bool) -> frozenset[str]:
     """The host of the reference, where the user says that it has no TLS."""
     if not plain_http:

@@ -30,6 +30,7 @@ def registry() -> Iterator[FakeRegistry]:
 def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
     return tmp_path / "cache" / "warmset"
 
 
@@ -97,6 +98,15 @@ def test_a_folder_that_holds_the_model_is_answered_and_any_other_is_not(asked: l
     assert answer([*asked, str(out)])
     (out / "config.json").unlink()
     assert not answer([*asked, str(out)])
+
+
+def test_where_mirrors_may_be_set_a_pull_asks_them(
+    registry: FakeRegistry, asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.yaml").write_text("mirrors: []\n")
+    monkeypatch.setenv("WARMSET_CONFIG", str(tmp_path / "config.yaml"))
+    assert not answer(asked)
+    assert registry.seen == []
 
 
 def test_a_moved_tag_is_for_a_pull(registry: FakeRegistry, asked: list[str]) -> None:
