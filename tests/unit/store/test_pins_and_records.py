@@ -25,7 +25,7 @@ def test_a_tree_stays_until_its_last_pin_is_gone(store: Store) -> None:
     store.pin(ONE, tree=tree.digest, note={})
     store.pin(TWO, tree=tree.digest, note={})
     store.unpin(ONE)
-    with pytest.raises(InUse, match="1 publications"):
+    with pytest.raises(InUse, match="by a publication"):
         store.remove_tree(tree.digest)
     store.unpin(TWO)
     assert store.remove_tree(tree.digest) > 0
