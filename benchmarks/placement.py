@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=300)
     parser.add_argument("--tries", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--way", choices=WAYS, action="append", help="only this one; default: all")
     arguments = parser.parse_args()
     if missing_binaries():
         sys.exit(HOW_TO_GET)
@@ -67,22 +68,25 @@ def main() -> None:
         plane = start_control_plane(Path(folder))
         try:
             plane.start_scheduler()
-            measured = measure(plane.kubeconfig, nodes=arguments.nodes, tries=arguments.tries, seed=arguments.seed)
-            print(json.dumps(asyncio.run(measured), indent=2))
+            ways = {name: WAYS[name] for name in arguments.way or WAYS}
+            asyncio.run(
+                measure(plane.kubeconfig, ways, nodes=arguments.nodes, tries=arguments.tries, seed=arguments.seed)
+            )
         finally:
             plane.stop()
 
 
-async def measure(kubeconfig: Path, *, nodes: int, tries: int, seed: int) -> dict[str, Any]:
+async def measure(kubeconfig: Path, ways: dict[str, Way], *, nodes: int, tries: int, seed: int) -> None:
+    """Prints a line of JSON for each way, when it is done."""
     draw = random.Random(seed)
     async with await Client.connect(kubeconfig=kubeconfig) as client:
         await install_crds(client)
         async with controlling(client):
             await make_model(client)
             racks = await _make_nodes(client, nodes)
-            return {"nodes": nodes, "tries": tries} | {
-                name: await _rate(client, way, racks, tries=tries, draw=draw) for name, way in WAYS.items()
-            }
+            for name, way in ways.items():
+                rate = await _rate(client, way, racks, tries=tries, draw=draw)
+                print(json.dumps({"nodes": nodes, "way": name, "tries": tries} | rate), flush=True)
 
 
 async def _rate(
