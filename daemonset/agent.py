@@ -32,6 +32,7 @@ from daemonset.config import AgentConfig, Cluster, split_address
 from daemonset.desired import from_config
 from daemonset.fetch import alone, fetcher
 from daemonset.grants import Grants
+from daemonset.layers import drop_unasked
 from daemonset.logins import Logins
 from daemonset.metrics import Metrics
 from daemonset.open_models import OpenModels
@@ -142,6 +143,8 @@ class Agent:
     async def run(self, stop: asyncio.Event) -> None:
         async with AsyncExitStack() as stack:
             jobs = {"pulls": self._pulls.run(), "preload": self._preload.run(), **self._upkeep.jobs()}
+            if self._sharing is not None:
+                jobs["layers"] = drop_unasked(self._sharing.exchanges, store=self._store)
             if self._config.host_path:
                 jobs["open"] = self._open_models.run()
             if self._config.socket is None or self._config.host_path:

@@ -133,6 +133,7 @@ class _Served:
         members = _COUNT.fullmatch(request.query.get("members", ""))
         if holding is None or members is None:
             return _unknown()
+        self._exchanges.asked(exchange)
         # In a thread: it looks at the disk, which may hang. The chunks are as the asker's cohort counts them.
         chunks, have = await asyncio.to_thread(holding.have, self._store, members=int(members.group()))
         body = write_state(State(have=have), chunks=chunks.chunks)

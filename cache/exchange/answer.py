@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from cache.exchange.view import View
+from cache.exchange.view import State, View
 
 
 class Answer(Enum):
@@ -22,13 +22,16 @@ def answer(view: View, chunk: int) -> Answer:
         return Answer.HOLD
     if view.me is None:
         return Answer.REFUSE
-    if view.own.resigned or view.own.released >> chunk & 1:
+    if view.own.released >> chunk & 1:
         return Answer.REFUSE if _others(view) else Answer.ADOPT
+    if view.cut_off and any(not state.resigned for state in _others(view)):
+        return Answer.REFUSE
     return Answer.HOLD if view.stripes.owner(chunk) == view.me else Answer.ADOPT
 
 
-def _others(view: View) -> bool:
-    return any(
-        state is not None and not state.resigned and member != view.me and view.alive(member)
+def _others(view: View) -> list[State]:
+    return [
+        state
         for member, state in enumerate(view.states)
-    )
+        if state is not None and member != view.me and view.alive(member)
+    ]

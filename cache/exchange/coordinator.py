@@ -105,6 +105,11 @@ class Coordinator:
         with self._changed:
             return self._ledger.claims(member, chunk)
 
+    @property
+    def typical_s(self) -> float:
+        with self._changed:
+            return self._ledger.typical_s
+
     def alive(self, member: int) -> bool:
         with self._changed:
             return self._ledger.alive(member)

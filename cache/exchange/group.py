@@ -119,6 +119,7 @@ class Exchanges:
     group: Group
     _running: dict[str, Running] = field(default_factory=dict)
     _held: dict[str, Holding] = field(default_factory=dict)
+    _asked: dict[str, float] = field(default_factory=dict)  # when a held one was last asked for, monotonic
     _set_aside: list[SetAside] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -138,6 +139,7 @@ class Exchanges:
         """The whole tree is here."""
         with self._lock:
             self._held[holding.exchange] = holding
+            self._asked[holding.exchange] = time.monotonic()
             self._running.pop(holding.exchange, None)
 
     def running(self, exchange: str) -> Running | None:
@@ -147,6 +149,17 @@ class Exchanges:
     def held(self, exchange: str) -> Holding | None:
         with self._lock:
             return self._held.get(exchange)
+
+    def asked(self, exchange: str) -> None:
+        """A peer wants to know what is here of it."""
+        with self._lock:
+            self._asked[exchange] = time.monotonic()
+
+    def unasked(self, *, since_s: float) -> list[Holding]:
+        """What is held, and nobody asked for in so many seconds."""
+        before = time.monotonic() - since_s
+        with self._lock:
+            return [holding for name, holding in self._held.items() if self._asked[name] <= before]
 
     def manifest(self, exchange: str) -> bytes:
         """What the source said, to be told on; empty where it is not known here, or no digest vouches for it."""

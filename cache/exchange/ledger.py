@@ -29,6 +29,7 @@ class Ledger:
     dead: int = NOTHING
     released: int = NOTHING
     resigned: bool = False
+    is_cut_off: bool = False
     adopted: int = NOTHING
     sent: int = NOTHING
     sends: int = 0
@@ -68,6 +69,7 @@ class Ledger:
             stuck=self._stuck(now),
             sending=union(self._sending),
             sent=self.sent,
+            cut_off=self.is_cut_off,
         )
 
     def apply(self, decision: Decision, now: float) -> None:
@@ -111,7 +113,7 @@ class Ledger:
 
     def cut_off(self) -> bool:
         """Nothing comes from upstream here any more: leave all to others. False where no other is left for it."""
-        self.resigned = True
+        self.resigned = self.is_cut_off = True
         self.adopted = NOTHING
         living = [s for m, s in enumerate(self._states) if s is not None and not self.dead >> m & 1]
         held = NOTHING
@@ -151,10 +153,15 @@ class Ledger:
             self.sent |= bit(chunk)
             self.sends += 1
 
+    @property
+    def typical_s(self) -> float:
+        """How long most requests take, which is about as long as the cohort takes for a stripe; 0 before the first."""
+        return statistics.median(self._durations) if self._durations else 0.0
+
     def _stuck(self, now: float) -> int:
         if not self._durations:
             return NOTHING
-        before = now - STUCK_FACTOR * statistics.median(self._durations)
+        before = now - STUCK_FACTOR * self.typical_s
         latest = dict(self._upstream)
         for member, chunk in enumerate(self._from_peers):
             if chunk is not None:

@@ -30,7 +30,8 @@ from cache.transfer.progress import Meter, Progress
 from cache.transfer.reader import BlobReader, Link, Session
 from cache.transfer.throttle import Rate, Throttle
 
-WATCH_S = 0.2  # how often a peer is asked for its state
+WATCH_S = 0.2  # how often a peer is asked for its state, where chunks come fast
+WATCH_AT_MOST_S = 1.0  # and where they do not: that it hangs must show within seconds
 FIRST_S = 1.0  # how long to wait for a peer's first state; one that is not there is told at once
 MAX_STRIKES = 50  # before a peer that answers, and does not send what it says it has, is set aside
 FAILURE_STRIKE = 10
@@ -289,7 +290,8 @@ class _Run:
                 if not asked:
                     asked = True
                     self._first.release()
-                self._stop.wait(WATCH_S)
+                # Half a stripe old is as good as new for every rule; N² states a second are not for nothing.
+                self._stop.wait(min(max(WATCH_S, self.coordinator.typical_s / 2), WATCH_AT_MOST_S))
 
     def _hash(self) -> None:
         self._files.hash_all(fetches=self, finished=self._meter.finished)

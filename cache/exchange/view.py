@@ -40,6 +40,7 @@ class View:
     stuck: int  # of those asked for, the ones that take far longer than most
     sending: int  # being sent to others right now
     sent: int  # sent to at least one other, whole
+    cut_off: bool = False  # nothing comes from upstream here
 
     @property
     def have(self) -> int:

@@ -79,7 +79,11 @@ class Client:
             connection.close()
             raise
         connection = self._connection(url.origin, reach=reach)
-        return connection.request(method, url, headers, body)
+        try:
+            return connection.request(method, url, headers, body)
+        except (OSError, SourceUnavailable):
+            connection.close()
+            raise
 
     def _connection(self, origin: Origin, *, reach: Reach) -> Connection:
         with self._lock:

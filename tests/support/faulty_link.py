@@ -30,6 +30,7 @@ class FaultyLink:
         self._listener = socket.create_server((host, int(port)), backlog=64)
         self._listener.settimeout(_TICK_S)
         self._threads: list[threading.Thread] = []
+        self._carried: list[socket.socket] = []
         self._paid_until = 0.0
         self._lock = threading.Lock()
 
@@ -40,6 +41,9 @@ class FaultyLink:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._ended.set()
         self._listener.close()
+        for carried in self._carried:
+            with contextlib.suppress(OSError):  # wakes a thread that waits for somebody who never reads
+                carried.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(5)
 
@@ -55,6 +59,7 @@ class FaultyLink:
                 continue
             with contextlib.suppress(OSError):
                 client, _ = self._listener.accept()
+                self._carried.append(client)
                 self._start(self._carry, client)
 
     def _carry(self, client: socket.socket) -> None:

@@ -107,6 +107,7 @@ def test_a_member_that_is_silently_gone_is_done_without(
 
     at_half(gone, model, die)
     wait_for(threads[:-1], nodes[:-1])
+    threads[-1].join(60)
     model.check(nodes[:-1])
     assert model.sent <= 1.5 * model.size
     assert not any(named(node) for node in nodes[:-1])  # it told no lie
