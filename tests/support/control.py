@@ -41,7 +41,7 @@ class Control:
             listen_https=f"127.0.0.1:{self.https}",
             listen_http=f"127.0.0.1:{self.http}",
             certificate_hosts=("127.0.0.1",),
-            sources=Sources(plain_http=("127.0.0.1:9",)),
+            sources=Sources(hosts=("127.0.0.1:1", "*"), plain_http=("127.0.0.1:9",)),
             **settings,
         )
         self._identity = identity
