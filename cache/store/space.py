@@ -45,7 +45,8 @@ class Claims:
     def reserve(self, blobs: Mapping[Digest, int]) -> None:
         """Add ``blobs`` (sizes in bytes) when the disk can take what they lack. Raises as ``require``."""
         new = {digest: size for digest, size in blobs.items() if digest not in self}
-        self.require(Amount(_lacking(self._layout, new), len(new) + _SPARE_INODES))
+        if new:  # else a pull of a thousand files would look at all of them for each of them
+            self.require(Amount(_lacking(self._layout, new), len(new) + _SPARE_INODES))
         self._sizes.update(blobs)
         self._holders.update(blobs.keys())
 

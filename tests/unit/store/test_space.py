@@ -70,6 +70,15 @@ def test_a_file_in_two_trees_is_counted_once(store: Store) -> None:
     assert before.capacity > before.free > 0
 
 
+def test_a_claimed_blob_is_begun_without_another_look_at_the_disk(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with store.claim({A: CHUNK, B: CHUNK}):
+        monkeypatch.setattr("cache.store.space.measure_disk", None)
+        with store.ingest(A, size=CHUNK, chunk_bytes=CHUNK) as ingest:
+            assert ingest.have() == frozenset()
+
+
 def test_trim_frees_what_nothing_needs(store: Store) -> None:
     tree = add_tree(store, {"a": b"linked"})
     loose, claimed = add_blob(store, os.urandom(64 << 10)), add_blob(store, os.urandom(CHUNK))
