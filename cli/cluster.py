@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,21 +26,25 @@ _T = TypeVar("_T")
 FIELD_MANAGER = "warmset-cli"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Target:
-    """Which cluster and namespace the user means."""
+    """Which cluster and namespace the user means; ``given`` is the namespace that was named, if any."""
 
     kubeconfig: Path | None
     context: str | None
-    namespace: str
+    given: str = ""
+
+    @cached_property
+    def namespace(self) -> str:
+        """Read from the kubeconfig only when it is asked for: `wait --group` needs no cluster."""
+        return self.given or _namespace_of_context(self.kubeconfig, self.context)
 
 
 def cluster_options(function: _F) -> _F:
     """Adds --kubeconfig, --context and --namespace; the command gets them as one ``target``."""
 
     def gathered(*args: Any, kubeconfig: Path | None, context: str | None, namespace: str, **others: Any) -> Any:
-        where = namespace or namespace_of_context(kubeconfig, context)
-        return function(*args, target=Target(kubeconfig, context, where), **others)
+        return function(*args, target=Target(kubeconfig, context, namespace), **others)
 
     gathered.__name__, gathered.__doc__ = function.__name__, function.__doc__
     gathered.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
@@ -109,7 +114,7 @@ def _named(error: ApiError) -> WarmsetError:
     return kind(error.message or str(error), hint=hint)
 
 
-def namespace_of_context(kubeconfig: Path | None, context: str | None) -> str:
+def _namespace_of_context(kubeconfig: Path | None, context: str | None) -> str:
     from kubernetes.aio import config  # here, because importing it takes a while and --namespace spares it
 
     try:

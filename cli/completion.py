@@ -39,15 +39,15 @@ class ClusterName(click.ParamType[str]):
 
 
 async def _names(kinds: tuple[str, ...], given: dict[str, Any]) -> list[str]:
-    from cli.cluster import Target, connected, namespace_of_context
+    from cli.cluster import Target, connected
     from controller.resources import MODEL, NODE_CACHE, WARM_SET
 
     resources = {"Model": MODEL, "WarmSet": WARM_SET, "Node": NODE_CACHE}
     kubeconfig, context = given.get("kubeconfig"), given.get("context")
     path = Path(kubeconfig) if kubeconfig else None
-    namespace = given.get("namespace") or namespace_of_context(path, context)
-    async with asyncio.timeout(WITHIN_S), connected(Target(path, context, namespace)) as client:
-        found = [await client.list(resources[kind], namespace=namespace) for kind in kinds]
+    target = Target(path, context, given.get("namespace") or "")
+    async with asyncio.timeout(WITHIN_S), connected(target) as client:
+        found = [await client.list(resources[kind], namespace=target.namespace) for kind in kinds]
     return sorted({obj["metadata"]["name"] for objects in found for obj in objects})
 
 
