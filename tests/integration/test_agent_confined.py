@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from demo.group import FULL_DISK
 from tests.support.processes import Server, free_port
 from tests.support.registry import HOW_TO_GET, Registry, registry_missing, start_registry
 
@@ -78,6 +79,7 @@ def test_an_agent_without_any_right_but_its_cache_pulls_a_model(
         yaml.safe_dump(
             {
                 "root": str(root),
+                "watermarks": FULL_DISK,
                 "listen": f"127.0.0.1:{port}",
                 "socket": str(socket / "agent.sock"),
                 "models": [{"name": "small", "source": reference}],

@@ -26,6 +26,7 @@ from api.resources import NodeCache, NodeModelStatus
 from cache.push import Pushed, push
 from cache.sources import SourceOptions
 from daemonset.cluster import NODE_CACHE
+from demo.group import FULL_DISK
 from kube.client import Client, Object
 from kube.resources import NODE, POD
 from tests.support.broker import BrokerServer, serve_broker
@@ -205,6 +206,7 @@ async def node(
     async with serve_broker(tmp_path, answer=answer, token=broker_token) as broker:
         settings = {
             "root": str(tmp_path / "cache"),
+            "watermarks": FULL_DISK,
             "node": NODE_NAME,
             "listen": f"127.0.0.1:{free_port()}",
             "socket": str(tmp_path / "agent.sock"),

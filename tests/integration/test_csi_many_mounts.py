@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from csi.proto import csi_pb2_grpc
+from demo.group import FULL_DISK
 from tests.support.csi_node import MODEL, CsiNode, Pod, why_no_mounts
 from tests.support.processes import Server, free_port, warmset
 
@@ -38,6 +39,7 @@ class FullNode:
             yaml.safe_dump(
                 {
                     "root": str(self.csi.cache),
+                    "watermarks": FULL_DISK,
                     "listen": f"127.0.0.1:{free_port()}",
                     "socket": str(self.csi.agent_socket),
                     "models": [{"name": MODEL, "source": f"file://{model}"}],

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from demo.group import FULL_DISK
 from tests.support.csi_node import why_no_mounts
 from tests.support.processes import Server, free_port, warmset
 
@@ -25,6 +26,7 @@ def config(tmp_path: Path) -> Path:
     path = tmp_path / "agent.yaml"
     settings = {
         "root": str(tmp_path / "cache"),
+        "watermarks": FULL_DISK,
         "listen": f"127.0.0.1:{free_port()}",
         "models": [{"name": "team-a/llama", "source": f"file://{model}"}],
         "host_path": True,

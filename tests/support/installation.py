@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from demo.group import FULL_DISK
 from kube.client import ApiError, Client, Object
 from kube.resources import CONFIG_MAP, NODE, POD, SERVICE_ACCOUNT
 from kube.resources import NAMESPACE as NAMESPACES
@@ -196,6 +197,7 @@ class Installation:
             yaml.safe_dump(
                 {
                     "root": str(csi.cache),
+                    "watermarks": FULL_DISK,
                     "node": name,
                     "listen": f"127.0.0.1:{free_port()}",
                     "socket": str(csi.agent_socket),
