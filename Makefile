@@ -23,7 +23,7 @@ types: setup
 	$(BIN)/mypy
 
 integration: setup ## Tests on a real registry, API server and mounts; each says in its skip reason what it misses
-	$(BIN)/python -m pytest tests/integration tests/faults
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/integration tests/faults
 
 generate: setup ## Rewrite generated files: CRDs and the CSI stubs
 	$(BIN)/python scripts/generate.py
