@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from api.digest import Digest
@@ -16,7 +16,8 @@ from cache.layouts import arrange
 from cache.origin import Origin
 from cache.prove import Proof
 from cache.sources.artifact import Archive, Artifact, key_of
-from cache.sources.source import Resolved
+from cache.sources.oci.image import Change
+from cache.sources.source import Resolved, Session
 from cache.store.places import Known, Place
 from cache.store.store import Store
 from cache.together import fetch_together
@@ -70,69 +71,116 @@ def fetch(
     reused = sum(file.size for file in todo.reused)
     meter.reused(reused)
     meter.finished(len(todo.reused))
-    intake = Intake(store, place=place, unhashed=artifact.unhashed, trust_store=trust_store)
-    wanted = [WantedFile(file.digest, file.size) for file in todo.missing]
-    wanted += {file.key: WantedFile(file.key, file.size) for file in artifact.unhashed}.values()
-    proofs = [Proof(file.digest, file.size, place) for file in todo.unproven]
+    steps = _Steps(
+        store=store,
+        resolved=resolved,
+        artifact=artifact,
+        origin=origin,
+        place=place,
+        intake=Intake(store, place=place, unhashed=artifact.unhashed, trust_store=trust_store),
+        settings=Settings(workers=workers, limit=limit),
+        meter=meter,
+        on_progress=on_progress,
+        cancel=cancel,
+    )
     # An archive's files are known only once it is unpacked. Until then they are taken to be as large as it is.
     unpacked = {key_of("unpacked", str(archive.digest)): archive.size for archive in artifact.archives}
     with store.claim({**artifact.blobs, **unpacked}) as give_up:
-        try:
-            if exchanges is not None:
-                shared = fetch_together(
-                    resolved,
-                    present=frozenset(file.digest for file in todo.reused),
-                    origin=origin,
-                    exchanges=exchanges,
-                    store=store,
-                    intake=intake,
-                    open_session=lambda: resolved.open_session(artifact),
-                    limit=limit,
-                    meter=meter,
-                    cancel=cancel,
-                    on_progress=on_progress,
-                )
-                wanted = [file for file in wanted if file.digest not in shared]
-                proofs = [proof for proof in proofs if proof.digest not in shared]
-            transfer(
-                [*proofs, *plan(wanted, workers=workers)],
-                store=intake,
-                open_session=lambda: resolved.open_session(artifact),
-                settings=Settings(workers=workers, limit=limit),
-                meter=meter,
-                cancel=cancel,
-                on_progress=on_progress,
-            )
-        except DigestMismatch as error:
-            if len(artifact.unhashed) == len(resolved.artifact.unhashed):
-                raise
-            raise SourceChanged(
-                f"{place.name}: {error.message}; the first pull fixed what it serves under this version",
-                hint="ask whoever keeps the source; if the new bytes are right, give them a new name or version",
-            ) from error
+        steps.bring(todo, exchanges=exchanges)
         give_up(unpacked)  # each file asks for its room now
-
-        def tick() -> None:
-            if cancel.is_set():
-                raise Cancelled("the pull was cancelled")
-            if on_progress is not None:
-                on_progress(meter.snapshot())
-
-        changes = [
-            unpack(store, archive, wanted=origin.wanted, on_bytes=meter.reused, tick=tick)
-            for archive in artifact.archives
-        ]
-        complete = artifact.with_hashes(intake.found)
-        tree = Tree.of([*complete.files, *overlaid(artifact.archives, changes)])
-        arranged = arrange(tree, layout=origin.layout, reference=origin.reference, git=resolved.artifact.unhashed)
-        for _, content in arranged.made:
-            with store.stage() as staged:
-                staged.write(content)
-                staged.commit()
-        store.publish_tree(arranged.tree)
+        tree = steps.publish(steps.unpack())
     if exchanges is None:  # else others may still want them
         store.remove_blobs([archive.digest for archive in artifact.archives])
-    return Fetched(arranged.tree, bytes_origin=meter.snapshot().bytes_origin, bytes_reused=reused)
+    return Fetched(tree, bytes_origin=meter.snapshot().bytes_origin, bytes_reused=reused)
+
+
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """The steps of one pull, in order; each leaves in the store what the next one needs.
+
+    ``artifact`` is the resolved one with every hash that earlier pulls of the place found.
+    """
+
+    store: Store
+    resolved: Resolved
+    artifact: Artifact
+    origin: Origin
+    place: Place
+    intake: Intake
+    settings: Settings
+    meter: Meter
+    on_progress: Callable[[Progress], None] | None
+    cancel: threading.Event
+
+    def bring(self, todo: Todo, *, exchanges: Exchanges | None) -> None:
+        """Bring every blob: with the group what it shares, the rest from the source."""
+        try:
+            shared = frozenset() if exchanges is None else self._share(todo, exchanges)
+            self._transfer(todo, but=shared)
+        except DigestMismatch as error:
+            if len(self.artifact.unhashed) == len(self.resolved.artifact.unhashed):
+                raise
+            raise SourceChanged(
+                f"{self.place.name}: {error.message}; the first pull fixed what it serves under this version",
+                hint="ask whoever keeps the source; if the new bytes are right, give them a new name or version",
+            ) from error
+
+    def unpack(self) -> list[Change]:
+        return [
+            unpack(self.store, archive, wanted=self.origin.wanted, on_bytes=self.meter.reused, tick=self._tick)
+            for archive in self.artifact.archives
+        ]
+
+    def publish(self, changes: list[Change]) -> Tree:
+        """Arrange all files in the layout that was asked for, and publish the tree they make."""
+        complete = self.artifact.with_hashes(self.intake.found)
+        tree = Tree.of([*complete.files, *overlaid(self.artifact.archives, changes)])
+        origin, unhashed = self.origin, self.resolved.artifact.unhashed
+        arranged = arrange(tree, layout=origin.layout, reference=origin.reference, git=unhashed)
+        for _, content in arranged.made:
+            with self.store.stage() as staged:
+                staged.write(content)
+                staged.commit()
+        self.store.publish_tree(arranged.tree)
+        return arranged.tree
+
+    def _share(self, todo: Todo, exchanges: Exchanges) -> frozenset[Digest]:
+        return fetch_together(
+            self.resolved,
+            present=frozenset(file.digest for file in todo.reused),
+            origin=self.origin,
+            exchanges=exchanges,
+            store=self.store,
+            intake=self.intake,
+            open_session=self._open_session,
+            limit=self.settings.limit,
+            meter=self.meter,
+            cancel=self.cancel,
+            on_progress=self.on_progress,
+        )
+
+    def _transfer(self, todo: Todo, *, but: Collection[Digest]) -> None:
+        proofs = [Proof(file.digest, file.size, self.place) for file in todo.unproven if file.digest not in but]
+        wanted = [WantedFile(file.digest, file.size) for file in todo.missing if file.digest not in but]
+        wanted += {file.key: WantedFile(file.key, file.size) for file in self.artifact.unhashed}.values()
+        transfer(
+            [*proofs, *plan(wanted, workers=self.settings.workers)],
+            store=self.intake,
+            open_session=self._open_session,
+            settings=self.settings,
+            meter=self.meter,
+            cancel=self.cancel,
+            on_progress=self.on_progress,
+        )
+
+    def _open_session(self) -> Session:
+        return self.resolved.open_session(self.artifact)
+
+    def _tick(self) -> None:
+        if self.cancel.is_set():
+            raise Cancelled("the pull was cancelled")
+        if self.on_progress is not None:
+            self.on_progress(self.meter.snapshot())
 
 
 def sort_out(artifact: Artifact, *, store: Store, known: Known, trust_store: bool) -> Todo:
