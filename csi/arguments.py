@@ -56,9 +56,12 @@ def publish_order(request: csi_pb2.NodePublishVolumeRequest, *, config: Config) 
     _require(request.volume_id, "volume_id")
     target = _target(request.target_path, config=config)
     _check_capability(request)
-    if config.require_readonly and not request.readonly:
+    if config.require_readonly and not (request.readonly or _is_for_readers(request)):
         # Without it kubelet would try to change owners and SELinux labels of files that all pods share.
-        raise InvalidRequest("the volume is not read-only", hint="set readOnly: true on the pod's volume")
+        raise InvalidRequest(
+            "the volume is not read-only",
+            hint="set readOnly: true on the pod's volume, or accessModes: [ReadOnlyMany] on the PersistentVolume",
+        )
     context = dict(request.volume_context)
     attributes.refuse_unknown(context)
     if attributes.attribute(context, attributes.POD_UID) != target.pod_uid:
@@ -118,6 +121,13 @@ def _check_capability(request: csi_pb2.NodePublishVolumeRequest) -> None:
         raise InvalidRequest("mount options are not taken", hint="leave out mountOptions")
     if capability.mount.volume_mount_group:
         raise InvalidRequest("volume_mount_group is not taken: every group may read the files")
+
+
+def _is_for_readers(request: csi_pb2.NodePublishVolumeRequest) -> bool:
+    """Whether it is a ReadOnlyMany PersistentVolume. KServe writes no readOnly into the pods that take its claim, and
+    kubelet tells the pod's word alone (kubernetes pkg/volume/csi/csi_util.go getReadOnlyFromSpec)."""
+    mode = csi_pb2.VolumeCapability.AccessMode.MULTI_NODE_READER_ONLY
+    return bool(request.volume_capability.access_mode.mode == mode)
 
 
 def _require(value: str, name: str) -> None:

@@ -79,9 +79,13 @@ async def test_a_static_volume_without_a_revision_is_shown_as_the_example_has_it
     request = pod.publish_request(**attributes)
     request.volume_id = volume["spec"]["csi"]["volumeHandle"]
     del request.volume_context["csi.storage.k8s.io/ephemeral"]
+    request.readonly = False  # as for a pod that KServe made
+    request.volume_capability.access_mode.mode = csi_pb2.VolumeCapability.AccessMode.MULTI_NODE_READER_ONLY
     await stub.NodePublishVolume(request)
     assert tree_of(node.inside(pod.target)) == FILES
     assert agent.asked[-1].revision == ""
+    (mount,) = node.mounts()
+    assert "ro" in mount.options
 
 
 async def test_mount_is_readonly_nosuid_nodev(node: CsiNode, stub: csi_pb2_grpc.NodeStub) -> None:

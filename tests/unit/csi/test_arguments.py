@@ -93,6 +93,14 @@ def test_conformance_tools_may_leave_readonly_out(config: Config, pod: Pod) -> N
     publish_order(request, config=dataclasses.replace(config, require_readonly=False))
 
 
+def test_a_volume_for_readers_alone_need_not_be_called_read_only_by_the_pod(config: Config, pod: Pod) -> None:
+    """KServe's pvc:// makes pods whose claim says no readOnly."""
+    request = pod.publish_request()
+    request.readonly = False
+    request.volume_capability.access_mode.mode = csi_pb2.VolumeCapability.AccessMode.MULTI_NODE_READER_ONLY
+    assert publish_order(request, config=config).model == MODEL
+
+
 @pytest.mark.parametrize("field", ["volume_id", "target_path"])
 def test_unpublish_needs_each_field(field: str, config: Config, pod: Pod) -> None:
     request = pod.unpublish_request()
