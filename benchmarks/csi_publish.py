@@ -1,9 +1,14 @@
 """How long kubelet waits for a model that the node has: NodePublishVolume and NodeUnpublishVolume, one after another.
 
-    python -m benchmarks.csi_publish --pods 200
+    python -m benchmarks.csi_publish --pods 200 --standing 100
 
 Real driver, agent, store (a pin is fsynced before each mount) and mounts, in a private mount namespace; needs root. The
 model comes from a registry (Debian's docker-registry) on loopback and is small: a mount does not depend on its size.
+``--standing`` other pods have it mounted meanwhile.
+
+Rivals, in the same namespace with the same mounts in it: mount(8) twice, as drivers made with k8s.io/mount-utils do it
+(bind, then remount read-only: not atomic) without any call, and, where ``hostpathplugin`` is on the PATH, a whole
+driver of that kind, csi-driver-host-path with an inline volume. Neither pins anything.
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ import argparse
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,26 +30,44 @@ import grpc
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from csi.proto import csi_pb2_grpc  # noqa: E402
+from csi.proto import csi_pb2, csi_pb2_grpc  # noqa: E402
 from tests.support.csi_node import MODEL, CsiNode, Pod, why_no_mounts  # noqa: E402
 from tests.support.processes import Server, free_port  # noqa: E402
 from tests.support.registry import HOW_TO_GET, registry_missing, start_registry  # noqa: E402
 
 WARMSET = [sys.executable, "-m", "cli.main"]
+Times = dict[str, dict[str, float]]  # by call: milliseconds
+
+# argv: the folder to show, then the targets. Prints how long each took to mount, then to unmount.
+BY_MOUNT = """
+import json, os, subprocess, sys, time
+source, *targets = sys.argv[1:]
+def timed(target, *commands):
+    began = time.perf_counter()
+    for command in commands:
+        subprocess.run([*command, target], check=True)
+    return (time.perf_counter() - began) * 1000
+bind, guard = ["mount", "--bind", source], ["mount", "-o", "remount,bind,ro,nosuid,nodev"]
+for target in targets:
+    os.mkdir(target)
+made = [timed(target, bind, guard) for target in targets]
+print(json.dumps([made, [timed(target, ["umount"]) for target in targets]]))
+"""
 
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pods", type=int, default=200)
+    parser.add_argument("--standing", type=int, default=100)
     arguments = parser.parse_args()
     if problem := why_no_mounts() or (HOW_TO_GET if registry_missing() else ""):
         sys.exit(problem)
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(await measure(Path(folder), pods=arguments.pods), indent=2))
+        show(await measure(Path(folder), pods=arguments.pods, standing=arguments.standing))
 
 
-async def measure(folder: Path, *, pods: int) -> dict[str, object]:
-    """Milliseconds: median and 95th percentile of each call."""
+async def measure(folder: Path, *, pods: int, standing: int) -> dict[str, Times]:
+    """By who did it, Warmset first."""
     registry = start_registry(folder / "registry")
     node = CsiNode(folder / "node")
     node.folder.mkdir()
@@ -55,18 +79,48 @@ async def measure(folder: Path, *, pods: int) -> dict[str, object]:
             async with node.channel() as channel:
                 stub = csi_pb2_grpc.NodeStub(channel)
                 await until_warm(stub, node.pod())
-                made = [node.pod() for _ in range(pods)]
-                return {
-                    "pods": pods,
-                    "publish_ms": await each(made, lambda pod: stub.NodePublishVolume(pod.publish_request())),
-                    "publish_again_ms": await each(made, lambda pod: stub.NodePublishVolume(pod.publish_request())),
-                    "unpublish_ms": await each(made, lambda pod: stub.NodeUnpublishVolume(pod.unpublish_request())),
-                }
+                for pod in [node.pod() for _ in range(standing)]:
+                    await stub.NodePublishVolume(pod.publish_request())
+                found = {"warmset": await by_driver(stub, [node.pod() for _ in range(pods)])}
+                found["mount(8)"] = await asyncio.to_thread(by_mount, node, [node.pod() for _ in range(pods)])
+                if shutil.which("hostpathplugin"):
+                    found["csi-driver-host-path"] = await by_host_path_driver(node, [node.pod() for _ in range(pods)])
+                return found
         finally:
             agent.stop()
     finally:
         node.stop()
         registry.stop()
+
+
+async def by_driver(stub: csi_pb2_grpc.NodeStub, pods: list[Pod]) -> Times:
+    return {
+        "publish": await each(pods, lambda pod: stub.NodePublishVolume(pod.publish_request())),
+        "publish again": await each(pods, lambda pod: stub.NodePublishVolume(pod.publish_request())),
+        "unpublish": await each(pods, lambda pod: stub.NodeUnpublishVolume(pod.unpublish_request())),
+    }
+
+
+def by_mount(node: CsiNode, pods: list[Pod]) -> Times:
+    (tree,) = (node.cache / "trees").iterdir()
+    command = [*node.enter, sys.executable, "-c", BY_MOUNT, str(tree), *(str(pod.target) for pod in pods)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    made, undone = json.loads(done.stdout)
+    return {"publish": percentiles(made), "unpublish": percentiles(undone)}
+
+
+async def by_host_path_driver(node: CsiNode, pods: list[Pod]) -> Times:
+    endpoint, state = node.folder / "rival.sock", node.folder / "rival"
+    state.mkdir()
+    options = ["--endpoint", f"unix://{endpoint}", "--nodeid", node.name, "--statedir", str(state)]
+    driver = Server([*node.enter, "hostpathplugin", *options], log=node.folder / "rival.log")
+    try:
+        async with grpc.aio.insecure_channel(f"unix:{endpoint}") as channel:
+            probe = csi_pb2.ProbeRequest()
+            await csi_pb2_grpc.IdentityStub(channel).Probe(probe, timeout=30, wait_for_ready=True)
+            return await by_driver(csi_pb2_grpc.NodeStub(channel), pods)
+    finally:
+        driver.stop()
 
 
 def push_model(folder: Path, *, host: str) -> str:
@@ -111,8 +165,23 @@ async def each(pods: list[Pod], call: Callable[[Pod], Awaitable[object]]) -> dic
         began = time.perf_counter()
         await call(pod)
         took.append((time.perf_counter() - began) * 1000)
-    took.sort()
-    return {"p50": round(took[len(took) // 2], 1), "p95": round(took[int(len(took) * 0.95)], 1)}
+    return percentiles(took)
+
+
+def percentiles(values: list[float]) -> dict[str, float]:
+    ranked = sorted(values)
+    return {f"p{share}": ranked[min(len(ranked) - 1, len(ranked) * share // 100)] for share in (50, 95, 99)}
+
+
+def show(found: dict[str, Times]) -> None:
+    """One line a call; the ratio is that of the rival's median and 99th percentile to Warmset's."""
+    print(f"load: {os.getloadavg()[0]:.1f}")
+    print(f"{'':22} {'call':14} {'p50 ms':>8} {'p95 ms':>8} {'p99 ms':>8} {'p50 x':>7} {'p99 x':>7}")
+    for name, calls in found.items():
+        for call, times in calls.items():
+            mine = found["warmset"][call]
+            ratios = (times[p] / mine[p] for p in ("p50", "p99"))
+            print(f"{name:22} {call:14}", *(f"{ms:8.1f}" for ms in times.values()), *(f"{x:7.2f}" for x in ratios))
 
 
 if __name__ == "__main__":

@@ -138,7 +138,7 @@ async def test_a_pod_with_a_user_namespace_of_its_own_reads_the_model(
 async def in_user_namespace(node: CsiNode, script: str) -> str:
     """What a shell prints that is root in user and mount namespaces of its own, on the node."""
     assert node.holder is not None
-    enter = ("nsenter", f"--mount=/proc/{node.holder.pid}/ns/mnt", "unshare", "--user", "--map-root-user", "--mount")
+    enter = (*node.enter, "unshare", "--user", "--map-root-user", "--mount")
     process = await asyncio.create_subprocess_exec(*enter, "sh", "-c", script, stdout=asyncio.subprocess.PIPE)
     output, _ = await process.communicate()
     return output.decode()
@@ -209,9 +209,7 @@ async def test_unpublish_takes_away_every_mount_stacked_on_the_target(
     pod = node.pod()
     await stub.NodePublishVolume(pod.publish_request())
     assert node.holder is not None
-    process = await asyncio.create_subprocess_exec(
-        "nsenter", f"--mount=/proc/{node.holder.pid}/ns/mnt", "mount", "-t", "tmpfs", "none", str(pod.target)
-    )
+    process = await asyncio.create_subprocess_exec(*node.enter, "mount", "-t", "tmpfs", "none", str(pod.target))
     assert await process.wait() == 0
     await stub.NodeUnpublishVolume(pod.unpublish_request())
     assert node.mounts() == []
@@ -252,9 +250,7 @@ async def test_foreign_mount_at_the_target_is_already_exists(node: CsiNode, stub
     pod = node.pod()
     pod.target.mkdir()
     assert node.holder is not None
-    process = await asyncio.create_subprocess_exec(
-        "nsenter", f"--mount=/proc/{node.holder.pid}/ns/mnt", "mount", "-t", "tmpfs", "none", str(pod.target)
-    )
+    process = await asyncio.create_subprocess_exec(*node.enter, "mount", "-t", "tmpfs", "none", str(pod.target))
     assert await process.wait() == 0
     assert await code_of(stub.NodePublishVolume(pod.publish_request())) is grpc.StatusCode.ALREADY_EXISTS
 

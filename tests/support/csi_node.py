@@ -63,6 +63,12 @@ class CsiNode:
     def log(self) -> Path:
         return self.folder / "driver.log"
 
+    @property
+    def enter(self) -> list[str]:
+        """What goes before a command that is to run in the namespace."""
+        assert self.holder is not None
+        return ["nsenter", f"--mount=/proc/{self.holder.pid}/ns/mnt"]
+
     def start(self) -> None:
         """Make the namespace; <kubelet>/pods is a shared mount, as on a node. The agent makes the cache."""
         (self.kubelet / "pods").mkdir(parents=True)
@@ -86,10 +92,8 @@ class CsiNode:
 
         ``first`` is Python that the process runs before: a test takes a safeguard out with it.
         """
-        assert self.holder is not None
         self.endpoint.unlink(missing_ok=True)  # so that waiting cannot meet an earlier driver's socket
-        command = ["nsenter", f"--mount=/proc/{self.holder.pid}/ns/mnt", sys.executable, "-c"]
-        command += [f"{first}\nfrom cli.main import main\nmain()"]
+        command = [*self.enter, sys.executable, "-c", f"{first}\nfrom cli.main import main\nmain()"]
         command += ["csi", "--node", self.name, "--endpoint", f"unix://{self.endpoint}", "--root", str(self.cache)]
         command += ["--agent-socket", str(self.agent_socket), "--kubelet-root", str(self.kubelet), *options]
         root = Path(__file__).parents[2]
