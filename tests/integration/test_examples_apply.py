@@ -19,7 +19,7 @@ from tests.support.workload_crds import SCHEMAS, define, dry_run, undefine
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "deploy" / "examples"
 NAMES = sorted(path.name for path in EXAMPLES.glob("*.yaml") if path.name != "agent-standalone.yaml")
-# Kubernetes' own, alpha and so off here; the group is its own, so no definition of ours can stand in.
+# Kubernetes' own, alpha and so off here: test_podgroup_scheduling.py turns it on.
 NOT_SERVED = ("scheduling.k8s.io/v1alpha2", "PodGroup")
 OTHERS = {(schema["apiVersion"], schema["kind"]) for schema in SCHEMAS}
 

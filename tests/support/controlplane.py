@@ -27,6 +27,22 @@ def missing_binaries() -> list[str]:
     return [name for name in ("etcd", "kube-apiserver", "kube-scheduler") if find_binary(name) is None]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Alpha:
+    """What Kubernetes has off by default: feature gates, and the API versions that come with them."""
+
+    gates: tuple[str, ...] = ()
+    versions: tuple[str, ...] = ()
+
+    @property
+    def gate_options(self) -> list[str]:
+        return [f"--feature-gates={gate}=true" for gate in self.gates]
+
+    @property
+    def version_options(self) -> list[str]:
+        return [f"--runtime-config={version}=true" for version in self.versions]
+
+
 @dataclass(frozen=True)
 class ControlPlane:
     url: str
@@ -34,6 +50,7 @@ class ControlPlane:
     kubeconfig: Path  # of an administrator
     folder: Path
     servers: list[Server]
+    alpha: Alpha = Alpha()
 
     def kubeconfig_for(self, token: str, *, name: str) -> Path:
         """A kubeconfig for a bearer token, such as a service account's."""
@@ -51,6 +68,7 @@ class ControlPlane:
                 "--bind-address=127.0.0.1",
                 f"--secure-port={port}",
                 f"--cert-dir={self.folder / 'scheduler'}",
+                *self.alpha.gate_options,
             ],
             log=self.folder / "kube-scheduler.log",
         )
@@ -63,11 +81,11 @@ class ControlPlane:
             server.stop()
 
 
-def start_control_plane(folder: Path) -> ControlPlane:
+def start_control_plane(folder: Path, *, alpha: Alpha = Alpha()) -> ControlPlane:
     servers: list[Server] = []
     try:
         etcd_url = _start_etcd(folder, servers)
-        return _start_apiserver(folder, servers, etcd_url)
+        return _start_apiserver(folder, servers, etcd_url, alpha=alpha)
     except BaseException:
         for server in servers:
             server.stop()
@@ -94,7 +112,7 @@ def _start_etcd(folder: Path, servers: list[Server]) -> str:
     return url
 
 
-def _start_apiserver(folder: Path, servers: list[Server], etcd_url: str) -> ControlPlane:
+def _start_apiserver(folder: Path, servers: list[Server], etcd_url: str, *, alpha: Alpha) -> ControlPlane:
     port = free_port()
     ca, certificate, key = write_certificates(folder)
     tokens = folder / "tokens.csv"
@@ -118,13 +136,15 @@ def _start_apiserver(folder: Path, servers: list[Server], etcd_url: str) -> Cont
             # Both need kube-controller-manager: default service accounts, and readiness taints taken away again.
             "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition",
             "--allow-privileged=true",
+            *alpha.gate_options,
+            *alpha.version_options,
         ],
         log=folder / "kube-apiserver.log",
     )
     servers.append(server)
     server.wait_until(lambda: _ready(port, ca), what="kube-apiserver", within_s=90)
     kubeconfig = write_kubeconfig(folder / "admin.kubeconfig", url=url, ca=ca, token=ADMIN_TOKEN)
-    return ControlPlane(url=url, ca=ca, kubeconfig=kubeconfig, folder=folder, servers=servers)
+    return ControlPlane(url=url, ca=ca, kubeconfig=kubeconfig, folder=folder, servers=servers, alpha=alpha)
 
 
 def write_kubeconfig(path: Path, *, url: str, ca: Path, token: str) -> Path:
