@@ -29,7 +29,7 @@ import yaml
 
 from api.resources import NodeCacheStatus, NodeModelStatus
 from benchmarks.measure import ROOT, peak_memory_kib
-from controller.resources import NODE_CACHE
+from controller.objects.resources import NODE_CACHE
 from daemonset import report
 from daemonset.changed import Changed
 from daemonset.cluster import NodeCacheLink

@@ -21,22 +21,22 @@ from datetime import UTC, datetime
 from typing import Any
 
 from api import keys
-from controller.book import Enrolment, GroupBook
-from controller.decide import Decision, GroupFacts, decide, suffices
-from controller.facts import group_facts
+from controller.cluster.roster import Enrolment, Roster
+from controller.cluster.snapshots import Snapshots
+from controller.cluster.world import World
+from controller.config import HoldLimits
+from controller.gate.decide import Decision, GroupFacts, decide, suffices
+from controller.gate.gather import group_facts
 from controller.groups import GroupMember, Owner
-from controller.hold import Limits
-from controller.offers import Offers
-from controller.plan import Planner
-from controller.sight import Sight
-from controller.startup import spare_collector
-from controller.world import World
+from controller.planning.planner import Planner
+from controller.planning.snapshot import Snapshot
+from controller.takeover import spare_collector
 
 GPU = "nvidia.com/gpu"
 LEVELS, DOMAIN_SIZES = ("zone", "block", "rack"), (2048, 256, 16)
 REVISION = "sha256:" + "a" * 64
 TREE = "sha256:" + "b" * 64
-LIMITS = Limits(1800)
+LIMITS = HoldLimits(1800)
 ANEW_EVERY = 20
 NOW = datetime.now(UTC)
 
@@ -49,23 +49,23 @@ def main() -> None:
     parser.add_argument("--models", type=int, default=1)
     arguments = parser.parse_args()
     world = _cluster(arguments.nodes, models=arguments.models)
-    book = _groups(world, arguments.groups, size=arguments.size, models=arguments.models)
-    offers = Offers(world, book, levels=LEVELS)
+    roster = _groups(world, arguments.groups, size=arguments.size, models=arguments.models)
+    snapshots = Snapshots(world, roster, levels=LEVELS)
     spare_collector()  # as the controller does
     first, again, anew, unplaced, cpu_s = [], [], [], 0, 0.0
-    for number, group in enumerate(book.groups()):
+    for number, group in enumerate(roster.groups()):
         begun, cpu = time.perf_counter(), time.process_time()
-        facts = group_facts(offers, group, limits=LIMITS)
+        facts = group_facts(snapshots, group, limits=LIMITS)
         assert facts is not None
         decision = decide(facts, now=NOW)
         first.append(time.perf_counter() - begun)
         cpu_s += time.process_time() - cpu
         if number % ANEW_EVERY == 0:
             anew.append(_anew(facts, expected=decision))
-        book.set_plan(group, decision.plan)
+        roster.set_plan(group, decision.plan)
         unplaced += not decision.plan.nodes
         begun = time.perf_counter()
-        held = group_facts(offers, group, limits=LIMITS, only_held=True)
+        held = group_facts(snapshots, group, limits=LIMITS, only_held=True)
         assert held is not None
         if suffices(held):
             decide(held, now=NOW)
@@ -91,7 +91,7 @@ def _ms(seconds: float) -> float:
 
 def _anew(facts: GroupFacts, *, expected: Decision) -> float:
     """Seconds for the same decision, every domain looked at and packed for this group alone."""
-    nodes = Sight(facts.nodes.keys(), facts.nodes.__getitem__, Planner(facts.nodes.planner.candidates.values()))
+    nodes = Snapshot(facts.nodes.keys(), facts.nodes.__getitem__, Planner(facts.nodes.planner.candidates.values()))
     begun = time.perf_counter()
     decision = decide(replace(facts, nodes=nodes), now=NOW)
     taken_s = time.perf_counter() - begun
@@ -123,16 +123,16 @@ def _cluster(count: int, *, models: int) -> World:
     return world
 
 
-def _groups(world: World, count: int, *, size: int, models: int) -> GroupBook:
-    book = GroupBook()
+def _groups(world: World, count: int, *, size: int, models: int) -> Roster:
+    roster = Roster()
     top = Owner(api_version="apps/v1", kind="StatefulSet", name="all", uid="all")
     for number in range(count):
         member = GroupMember(system="lws", namespace="team", key=f"g{number}", name=f"g{number}-0", size=size)
         for index in range(size):
             key = ("team", f"g{number}-{index}")
             world.on_pod(key, None, _pod(key[1], f"team/llama-{number % models}"))
-            book.enrol(key, Enrolment(member=member, chain=(), top=top))
-    return book
+            roster.enrol(key, Enrolment(member=member, chain=(), top=top))
+    return roster
 
 
 def _pod(name: str, model: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import msgspec
 
 from api.errors import ClusterUnavailable, Forbidden, InvalidRequest, NotFound, Unauthorized, WarmsetError
 from api.resources import Condition, WarmSet
-from controller.resources import WARM_SET
+from controller.objects.resources import WARM_SET
 from kube.client import ApiError, Client, Object
 from kube.resources import Resource
 

@@ -40,7 +40,7 @@ class ClusterName(click.ParamType[str]):
 
 async def _names(kinds: tuple[str, ...], given: dict[str, Any]) -> list[str]:
     from cli.cluster import Target, connected
-    from controller.resources import MODEL, NODE_CACHE, WARM_SET
+    from controller.objects.resources import MODEL, NODE_CACHE, WARM_SET
 
     resources = {"Model": MODEL, "WarmSet": WARM_SET, "Node": NODE_CACHE}
     kubeconfig, context = given.get("kubeconfig"), given.get("context")

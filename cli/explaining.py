@@ -8,12 +8,12 @@ from api import keys
 from api.resources import Model, NodeCache, Timeline, WarmGroup, WarmSet
 from cli.cluster import age, find, state
 from cli.local import size_text
-from controller import nodes
+from controller.admission.generated import warm_set_name
+from controller.cluster.owners import Owners, top
 from controller.groups import resolve
-from controller.made import warm_set_name
-from controller.owners import Owners, top
-from controller.pods import gates, models, node
-from controller.resources import MODEL, NODE_CACHE, WARM_SET
+from controller.objects import nodes
+from controller.objects.pods import gates, models, node
+from controller.objects.resources import MODEL, NODE_CACHE, WARM_SET
 from kube.client import ApiError, Client, Object
 from kube.resources import NODE, Resource
 

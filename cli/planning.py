@@ -16,13 +16,13 @@ from cli.cluster import find
 from cli.local import size_text
 from cli.output import Form, Row, table
 from cli.output import show as show_data
-from controller.resources import MODEL, NODE_CACHE
+from controller.objects.resources import MODEL, NODE_CACHE
 from kube.client import Client, Object
 from kube.resources import NODE
 
 if TYPE_CHECKING:  # only who plans must pay for the planner
-    from controller.eviction import Room
-    from controller.preview import GroupPreview, Preview
+    from controller.cluster.preview import GroupPreview, Preview
+    from controller.node_caches.eviction import Room
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -36,12 +36,12 @@ def rate_option(function: _F) -> _F:
 
 async def look(client: Client, warm_set: WarmSet, *, levels: tuple[str, ...]) -> Preview:
     """Raises NotFound where a Model is missing, InvalidRequest where its revision is not known yet."""
-    from controller import wants
-    from controller.levels import discover, expand
-    from controller.preview import preview, world_of
+    from controller.cluster.levels import discover, expand
+    from controller.cluster.preview import preview, world_of
+    from controller.models import permitted
 
     models = await _models(client, warm_set)
-    wanted, problem = wants.of_warm_set(warm_set, models)
+    wanted, problem = permitted.of_warm_set(warm_set, models)
     if problem is not None:
         kind = NotFound if problem.reason == "ModelNotFound" else InvalidRequest
         raise kind(f"{problem.reason}: {problem.message}", hint="warmset explain shows what is known of it")

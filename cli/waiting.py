@@ -10,7 +10,7 @@ import click
 from api.errors import WaitTimeout
 from api.resources import WarmSet
 from cli.cluster import state, warm_set
-from controller.durations import seconds
+from controller.objects.durations import seconds
 from kube.client import Client
 
 POLL_S = 1.0

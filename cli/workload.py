@@ -6,11 +6,11 @@ import asyncio
 
 from api.errors import InvalidRequest, NotFound
 from cli.cluster import find
+from controller.admission.generated import warm_set_name, within
+from controller.cluster.owners import KINDS
 from controller.groups.owner import of_object
-from controller.made import warm_set_name, within
-from controller.owners import KINDS
-from controller.requests import requests
-from controller.templates import expected
+from controller.groups.templates import expected
+from controller.models.requests import requests
 from kube.client import Client, Object
 from kube.resources import Resource
 

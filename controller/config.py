@@ -19,6 +19,7 @@ quotas:
 from __future__ import annotations
 
 import fnmatch
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -29,11 +30,21 @@ from api.broker import Reach
 from api.errors import Forbidden, InvalidRequest
 from api.reference import OciReference, Reference
 from cache.sources.hosts import hosts_of
-from controller import durations
-from controller.hold import Limits
-from controller.quantities import quantity
+from controller.objects import durations
+from controller.objects.quantities import quantity
 
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+@dataclass(frozen=True, slots=True)
+class HoldLimits:
+    """How long a gate may hold, in seconds.
+
+    ``kueue_s``: its ``waitForPodsReady.timeout``; None where it does not wait.
+    """
+
+    most_s: int
+    kueue_s: int | None = None
 
 
 class Sources(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -148,9 +159,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return durations.seconds(self.max_hold)
 
     @property
-    def hold_limits(self) -> Limits:
+    def hold_limits(self) -> HoldLimits:
         wait = self.kueue.wait_for_pods_ready_timeout
-        return Limits(self.max_hold_s, durations.seconds(wait) if wait else None)
+        return HoldLimits(self.max_hold_s, durations.seconds(wait) if wait else None)
 
 
 def load(path: Path | None, *, namespace: str = "") -> Config:

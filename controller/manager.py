@@ -10,25 +10,25 @@ from typing import Any
 import structlog
 
 from api.errors import ClusterUnavailable
-from controller.book import GroupBook
-from controller.broker import Broker
-from controller.cohorts import Cohorts
+from controller.admission.webhook import Webhook
+from controller.broker.cohorts import Cohorts
+from controller.broker.grants import Broker
+from controller.certificates.trust import Trust
+from controller.cluster.levels import discover, expand
+from controller.cluster.owners import Owners
+from controller.cluster.roster import Roster
+from controller.cluster.snapshots import Snapshots
+from controller.cluster.world import World
 from controller.config import Config, split_address
 from controller.election import Election
 from controller.events import Events
-from controller.levels import discover, expand
 from controller.metrics import Metrics
-from controller.offers import Offers
-from controller.owners import Owners
 from controller.queue import WorkQueue
 from controller.reconcile import groups, models, nodes, pods, warm_sets, workloads
 from controller.reconcile.context import Context, Kind, Queues, Work
 from controller.server import serve_http, serve_https
-from controller.startup import spare_collector, take_over
-from controller.trust import Trust
+from controller.takeover import spare_collector, take_over
 from controller.watching import Watching
-from controller.webhook import Webhook
-from controller.world import World
 from kube.client import ApiError, Client
 
 LEASE = "warmset-controller"
@@ -56,8 +56,8 @@ class LeadershipLost(Exception):
 async def run(client: Client, config: Config, *, identity: str, stop: asyncio.Event) -> None:
     """Until ``stop`` is set. Raises an exception group of what ended a task that must not end, LeadershipLost among
     it, and ApiError or ClusterUnavailable where there is no start."""
-    world, book, metrics = World(), GroupBook(), Metrics()
-    watching = Watching(client, world, book)
+    world, roster, metrics = World(), Roster(), Metrics()
+    watching = Watching(client, world, roster)
     trust = Trust(client, config)
     await trust.refresh()
     agents = f"system:serviceaccount:{config.namespace}:{config.agent_service_account}"
@@ -66,8 +66,8 @@ async def run(client: Client, config: Config, *, identity: str, stop: asyncio.Ev
         client=client,
         config=config,
         world=world,
-        book=book,
-        offers=Offers(world, book, levels=expand(config.topology_levels), quotas=config.quotas),
+        roster=roster,
+        snapshots=Snapshots(world, roster, levels=expand(config.topology_levels), quotas=config.quotas),
         owners=Owners(client),
         events=Events(client, instance=identity),
         metrics=metrics,
@@ -185,7 +185,7 @@ async def _look_for_levels(context: Context) -> None:
     if context.config.topology_levels:
         return
     try:
-        context.offers.levels = await discover(context.client)
+        context.snapshots.levels = await discover(context.client)
     except (ApiError, ClusterUnavailable) as error:
         log.warning("levels.not_read", error=str(error))
 

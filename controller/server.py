@@ -17,9 +17,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from api.broker import CohortRequest, GrantRequest
 from api.errors import Forbidden, InvalidRequest, NotFound, Unauthorized, WarmsetError
 from api.node import NodeError
-from controller.broker import Broker
+from controller.admission.webhook import Webhook
+from controller.broker.grants import Broker
 from controller.metrics import Metrics
-from controller.webhook import Webhook
 from kube.client import ApiError
 
 MOST_BYTES = 8 << 20  # a pod is at most 1.5 MiB in etcd; a review holds it once or twice

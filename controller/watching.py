@@ -10,18 +10,18 @@ from collections.abc import Callable
 from typing import Any
 
 from api.resources import NodeCache, WarmSet, WarmSetSpec
-from controller.book import GroupBook
+from controller.admission.generated import warm_set_name
+from controller.cluster.roster import Roster
+from controller.cluster.world import World, keep_pod, trim_pod
 from controller.kueue.watch import KueueWatch
 from controller.kueue.workload import workload_name
-from controller.made import warm_set_name
-from controller.nodes import trim
-from controller.pods import Pod, is_gated, models, node
+from controller.objects.nodes import trim
+from controller.objects.pods import Pod, is_gated, models, node
+from controller.objects.resources import MODEL, NODE_CACHE, WARM_SET
 from controller.reconcile.context import STATUS_DELAY_S, Kind, Queues, Work
-from controller.resources import MODEL, NODE_CACHE, WARM_SET
-from controller.retention import asks
-from controller.selection import selects
-from controller.warm_groups import placed_groups
-from controller.world import World, keep_pod, trim_pod
+from controller.warm_sets.group_placement import placed_groups
+from controller.warm_sets.node_placement import selects
+from controller.warm_sets.retention import asks
 from kube.client import Client
 from kube.reflector import Key, Reflector
 from kube.resources import NODE, POD
@@ -32,10 +32,10 @@ Object = dict[str, Any]
 class Watching:
     """``queues`` is None while another replica leads."""
 
-    def __init__(self, client: Client, world: World, book: GroupBook) -> None:
+    def __init__(self, client: Client, world: World, roster: Roster) -> None:
         self.queues: Queues | None = None
         self._world = world
-        self._book = book
+        self._roster = roster
         self.reflectors = {
             "nodes": Reflector(client, NODE, trim=trim, on_change=self._on_node),
             "nodecaches": Reflector(client, NODE_CACHE, on_change=self._on_cache),
@@ -100,7 +100,7 @@ class Watching:
         for hashed in _ready(after) - _ready(before):
             if (model := self._world.models_by_hash.get(hashed)) is not None:
                 self._add("model", (model.metadata.namespace, model.metadata.name))
-        held = frozenset(self._book.groups_on(key[1]))
+        held = frozenset(self._roster.groups_on(key[1]))
         for group in held - self._world.placed.keys():
             self._add("group", ("", group))
         for pod in self._world.pods_on(key[1]):
@@ -134,7 +134,7 @@ class Watching:
         if before is not None and after is not None and _asks(before) == _asks(after):
             return  # only its status has changed
         for group in set(placed_groups(before)) - set(placed_groups(after)):
-            self._book.set_plan(group, None)
+            self._roster.set_plan(group, None)
         for name in self._world.nodes:  # those it selected, and those it selects now
             self._add("node", ("", name))
 
@@ -142,7 +142,7 @@ class Watching:
         known = self._world.pods.get(key)
         self._world.on_pod(key, old, new)
         if new is None and old is not None and node(old):
-            for group in self._book.groups_on(node(old)):  # some wait for the room that it gave back
+            for group in self._roster.groups_on(node(old)):  # some wait for the room that it gave back
                 self._add("group", ("", group))
         if known is None and key not in self._world.pods:
             return  # not ours
@@ -167,18 +167,18 @@ class Watching:
     # -- helpers --------------------------------------------------------------------------------------------
 
     def _enrolled(self, pod: Pod) -> None:
-        enrolment = self._book.enrolments.get((pod["metadata"]["namespace"], pod["metadata"]["name"]))
+        enrolment = self._roster.enrolments.get((pod["metadata"]["namespace"], pod["metadata"]["name"]))
         if enrolment is not None:
             self._add("group", ("", enrolment.member.id))
             self._add("warmset", (enrolment.member.namespace, warm_set_name(enrolment.top)))
 
     def _add_groups(self, which: Callable[[str], bool]) -> None:
-        for group in self._book.groups():
+        for group in self._roster.groups():
             if which(group):
                 self._add("group", ("", group))
 
     def _waiting(self, group: str) -> bool:
-        pods = (self._world.pods.get(key) for key in self._book.pods(group))
+        pods = (self._world.pods.get(key) for key in self._roster.pods(group))
         return any(pod is not None and is_gated(pod) for pod in pods)
 
 

@@ -7,7 +7,7 @@ import click
 from api import keys
 from cli.cluster import FIELD_MANAGER, Target, cluster_options, connected, run, warm_set
 from cli.completion import WARM_SETS
-from controller.resources import WARM_SET
+from controller.objects.resources import WARM_SET
 
 
 @click.command()

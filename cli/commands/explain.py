@@ -11,7 +11,7 @@ from cli.cluster import Target, cluster_options, connected, find, run
 from cli.completion import ClusterName
 from cli.explaining import event_lines, node_cache, node_lines, pod_lines, warm_set_lines
 from cli.output import Form, form_option, show
-from controller.resources import WARM_SET
+from controller.objects.resources import WARM_SET
 from kube.client import Object
 from kube.resources import POD
 

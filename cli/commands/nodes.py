@@ -14,7 +14,7 @@ from cli.completion import NODES
 from cli.live import watch
 from cli.local import size_text
 from cli.output import Form, Row, form_option, show, table
-from controller.resources import NODE_CACHE
+from controller.objects.resources import NODE_CACHE
 from kube.client import Client
 
 

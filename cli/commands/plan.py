@@ -11,8 +11,8 @@ from cli.cluster import Target, cluster_options, connected, find, run
 from cli.completion import ClusterName
 from cli.output import Form, form_option
 from cli.planning import look, rate_option, report
-from controller.preview import Preview
-from controller.resources import WARM_SET
+from controller.cluster.preview import Preview
+from controller.objects.resources import WARM_SET
 
 
 @click.command()

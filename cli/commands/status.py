@@ -12,7 +12,7 @@ from cli.completion import WARM_SETS
 from cli.live import watch
 from cli.local import size_text
 from cli.output import Form, Row, form_option, show, table
-from controller.resources import WARM_SET
+from controller.objects.resources import WARM_SET
 from kube.client import Client
 
 

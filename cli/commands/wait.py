@@ -41,7 +41,7 @@ async def _wait(name: str | None, *, within: str, target: Target) -> None:
 
 async def _wait_for_group(config: Path, *, within: str) -> None:
     from cli.group import until_warm  # the exchange's libraries, which a cluster's command does without
-    from controller.durations import seconds
+    from controller.objects.durations import seconds
     from daemonset.config import load
 
     loaded = await asyncio.to_thread(load, config, options={}, environ=os.environ)

@@ -15,12 +15,12 @@ from cli.completion import MODELS, NODES
 from cli.output import Form, form_option, show
 from cli.planning import look, rate_option, report
 from cli.waiting import until
-from controller import durations
-from controller.resources import WARM_SET
+from controller.objects import durations
+from controller.objects.resources import WARM_SET
 from kube.client import Client, Object
 
 if TYPE_CHECKING:
-    from controller.preview import Preview
+    from controller.cluster.preview import Preview
 
 
 @click.command()

@@ -1,6 +1,6 @@
 """Kaito (kaito.sh/v1beta1): a Workspace's pods are those of one StatefulSet, which is Parallel; pod 0 leads.
 
-Its preset pods carry none of the Workspace's annotations (inherited.py).
+Its preset pods carry none of the Workspace's annotations (admission/inherited.py).
 """
 
 from __future__ import annotations

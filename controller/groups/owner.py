@@ -12,7 +12,7 @@ from typing import Any
 
 from api import keys
 from api.errors import InvalidRequest
-from controller import durations
+from controller.objects import durations
 
 DEPLOYMENT_DEADLINE_S = 600  # apps/v1 default of progressDeadlineSeconds
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from api import keys
-from controller.fitting import shape
 from controller.groups.member import GroupMember, Part
+from controller.planning.fitting import shape
 
 MOST_PODS = 5000  # of one part that are planned for: whoever declares a billion must not cost us the memory for them
 

@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 
 from api.errors import WarmsetError
 from api.resources import WarmSet
-from controller.durations import parse_time
 from controller.kueue.placed import nodes_at
 from controller.kueue.workload import PodSet, Workload
-from controller.nodes import NodeView
-from controller.requests import Request, requests
+from controller.models.requests import Request, requests
+from controller.objects.durations import parse_time
+from controller.objects.nodes import NodeView
 
 MOST_NODES = 256  # of WarmSet's placement.nodes
 

@@ -10,8 +10,8 @@ from controller.groups import GroupMember
 from controller.groups.member import whole_number
 from controller.groups.placer import KUEUE, placer
 from controller.kueue.workload import Place, PodSet, Workload, pod_set_name, workload_name
-from controller.nodes import HOSTNAME, NodeView
-from controller.pods import Pod, gates
+from controller.objects.nodes import HOSTNAME, NodeView
+from controller.objects.pods import Pod, gates
 
 TOPOLOGY_GATE = "kueue.x-k8s.io/topology"
 

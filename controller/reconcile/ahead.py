@@ -6,21 +6,22 @@ from collections.abc import Sequence
 
 from api.errors import WarmsetError
 from api.resources import WarmSet
-from controller import made, wants
-from controller.ahead import Present, groups_ahead, is_stale, maker, plan_ahead
-from controller.book import Enrolment
+from controller.admission import generated
+from controller.cluster.roster import Enrolment
 from controller.groups import Owner
-from controller.plan import Plan
-from controller.pods import Pod, models, node
-from controller.quantities import Resources, add, pod_requests
-from controller.quotas import too_large
+from controller.groups.templates import Expected
+from controller.models import permitted
+from controller.models.requests import Request, requests
+from controller.models.wanted import Wanted
+from controller.node_caches.quotas import too_large
+from controller.objects.pods import Pod, models, node
+from controller.objects.quantities import Resources, add, pod_requests
+from controller.planning.planner import Plan
 from controller.reconcile.context import Context
 from controller.reconcile.reports import refused_on, warmth_on, workload_groups
-from controller.requests import Request, requests
-from controller.status import GroupReport
-from controller.templates import Expected
-from controller.warm_groups import placed_groups
-from controller.warmth import Wanted
+from controller.warm_sets.ahead import Present, groups_ahead, is_stale, maker, plan_ahead
+from controller.warm_sets.group_placement import placed_groups
+from controller.warm_sets.status import GroupReport
 
 LOOK_S = 60.0  # owners are not watched: a rollout whose pods do not show it is noticed within this
 
@@ -37,17 +38,17 @@ async def look_ahead(context: Context, warm_set: WarmSet) -> list[GroupReport]:
     asked = _asked(expected, namespace)
     await _make_models(context, warm_set, asked)
     await _keep_models(context, warm_set, asked, groups)
-    wanted, problem = wants.of_names({r.model for r in asked}, namespace=namespace, known=context.world.models)
+    wanted, problem = permitted.of_names({r.model for r in asked}, namespace=namespace, known=context.world.models)
     plans: list[Plan] = []
     if wanted and expected is not None and problem is None and not too_large(namespace, wanted, context.config.quotas):
         present = [_present(context, *group, expected, wanted) for group in groups]
         count = groups_ahead(expected, present, keep_warm=workload.keep_warm_groups)
         plans = plan_ahead(
             expected,
-            context.offers.all("", wanted).planner.candidates,
+            context.snapshots.all("", wanted).planner.candidates,
             present=present,
-            held=[context.book.plan(group).all_nodes for group in placed_groups(warm_set)[:count]],
-            levels=context.offers.levels,
+            held=[context.roster.plan(group).all_nodes for group in placed_groups(warm_set)[:count]],
+            levels=context.snapshots.levels,
         )
     return _settle(context, warm_set, plans, wanted)
 
@@ -58,12 +59,12 @@ def _settle(
     reports = []
     for index, group in enumerate(placed_groups(warm_set)):
         chosen = plans[index] if index < len(plans) and plans[index].fits else None
-        for name in context.book.set_plan(group, chosen):
+        for name in context.roster.set_plan(group, chosen):
             context.node(name)
         if chosen is None:
-            context.book.ahead.pop(group, None)
+            context.roster.ahead.pop(group, None)
             continue
-        context.book.ahead[group] = wanted
+        context.roster.ahead[group] = wanted
         nodes = warmth_on(context, sorted(chosen.all_nodes), wanted)
         refused = refused_on(context, nodes, wanted)
         reports.append(GroupReport(f"ahead-{index}", chosen.domain, nodes, refused=refused))
@@ -85,17 +86,17 @@ async def _make_models(context: Context, warm_set: WarmSet, asked: Sequence[Requ
     for owner in warm_set.metadata.owner_references:
         if workload is not None and (owner.kind, owner.name) == (workload.kind, workload.name):
             top = Owner(api_version=owner.api_version, kind=owner.kind, name=owner.name, uid=owner.uid)
-            await made.ensure_bare(context.client, context.world, asked, top=top)
+            await generated.ensure_bare(context.client, context.world, asked, top=top)
 
 
 async def _keep_models(context: Context, warm_set: WarmSet, asked: Sequence[Request], groups: _Groups) -> None:
     """The list names what pods mount and the template asks for, and nothing that neither does any more."""
     mounted = {mount.model for _, _, pods in groups for pod in pods for mount in models(pod)}
-    used = {made.within(model, warm_set.metadata.namespace) for model in (*mounted, *(r.model for r in asked))}
+    used = {generated.within(model, warm_set.metadata.namespace) for model in (*mounted, *(r.model for r in asked))}
     known = warm_set.spec.models
     if used and used != set(known):
         kept = [name for name in known if name in used]
-        await made.set_models(context.client, warm_set, [*kept, *sorted(used.difference(kept))])
+        await generated.set_models(context.client, warm_set, [*kept, *sorted(used.difference(kept))])
 
 
 def _present(
@@ -106,9 +107,9 @@ def _present(
     expected: Expected,
     wanted: tuple[Wanted, ...],
 ) -> Present:
-    mounted, problem = wants.of_pods(pods, context.world.models)
+    mounted, problem = permitted.of_pods(pods, context.world.models)
     stale = problem is None and is_stale(mounted, wanted, expected)
-    taken: dict[str, Resources] = dict(context.book.plan(group).reserved)
+    taken: dict[str, Resources] = dict(context.roster.plan(group).reserved)
     for name in {node(pod) for pod in pods} - {""}:
         taken[name] = add(pod_requests(pod["spec"]) for pod in pods if node(pod) == name)
     return Present(enrolment.member.name, stale, taken)

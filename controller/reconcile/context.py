@@ -6,18 +6,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from controller.book import GroupBook
-from controller.cohorts import Cohorts
+from controller.broker.cohorts import Cohorts
+from controller.cluster.owners import Owners
+from controller.cluster.roster import Roster
+from controller.cluster.snapshots import Snapshots
+from controller.cluster.world import World
 from controller.config import Config
-from controller.decide import Decision
-from controller.eta import Paces
 from controller.events import Events
+from controller.gate.decide import Decision
 from controller.metrics import Metrics
-from controller.offers import Offers
-from controller.owners import Owners
+from controller.models.wanted import Wanted
 from controller.queue import WorkQueue
-from controller.warmth import Wanted
-from controller.world import World
+from controller.warm_sets.eta import Paces
 from kube.client import Client
 
 Kind = Literal["model", "pod", "group", "node", "warmset", "workload"]
@@ -51,8 +51,8 @@ class Context:
     client: Client
     config: Config
     world: World
-    book: GroupBook
-    offers: Offers
+    roster: Roster
+    snapshots: Snapshots
     owners: Owners
     events: Events
     metrics: Metrics

@@ -1,4 +1,4 @@
-"""A group: planned, held and let go as decide.py says."""
+"""A group: planned, held and let go as gate/decide.py says."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from datetime import UTC, datetime
 
 import structlog
 
-from controller.book import Enrolment
-from controller.decide import Decision, GroupFacts, decide, suffices
-from controller.durations import parse_time
-from controller.facts import group_facts
-from controller.made import warm_set_name
-from controller.pods import is_gated, key, node, uid
-from controller.readiness import write_conditions
+from controller.admission.generated import warm_set_name
+from controller.cluster.roster import Enrolment
+from controller.gate.composites import PARTS_WARMING, is_settled, together
+from controller.gate.decide import Decision, GroupFacts, decide, suffices
+from controller.gate.gather import group_facts
+from controller.gate.pod_condition import write_conditions
+from controller.gate.release import release
+from controller.gate.stranded import AGAIN, stranded
+from controller.objects.durations import parse_time
+from controller.objects.pods import is_gated, key, node, uid
 from controller.reconcile.context import Context, Work
 from controller.reconcile.pods import look_again
-from controller.release import release
-from controller.stranded import AGAIN, stranded
-from controller.whole import PARTS_WARMING, is_settled, together
 from kube.resources import POD
 
 RESYNC_S = 10.0  # of a held group: other pods may have taken its nodes meanwhile
@@ -29,14 +29,14 @@ async def reconcile(context: Context, work: Work) -> float | None:
     group, now = work.name, datetime.now(UTC)
     if group in context.world.placed:
         return None  # planned by its WarmSet, no pods belong to it
-    enrolment = context.book.enrolment(group)
+    enrolment = context.roster.enrolment(group)
     facts = _look(context, group)
     if facts is None or enrolment is None:
-        _touch(context, group, context.book.set_plan(group, None), enrolment)
+        _touch(context, group, context.roster.set_plan(group, None), enrolment)
         context.reports.pop(group, None)
         return None
     decision = _together(context, group, enrolment.member.whole, decide(facts, now=now))
-    changed = context.book.set_plan(group, decision.plan)
+    changed = context.roster.set_plan(group, decision.plan)
     context.reports[group] = decision
     # Its plan's nodes too where the plan is the same: a revision may have become known.
     _touch(context, group, changed.union(decision.plan.all_nodes, filter(None, map(node, facts.pods))), enrolment)
@@ -58,7 +58,7 @@ def _together(context: Context, group: str, whole: str, decision: Decision) -> D
     """What was decided, but for the other parts of the whole; they are looked at again when this one is settled."""
     if not whole:
         return decision
-    enrolments = ((other, context.book.enrolment(other)) for other in context.book.groups())
+    enrolments = ((other, context.roster.enrolment(other)) for other in context.roster.groups())
     others = [other for other, found in enrolments if found and found.member.whole == whole and other != group]
     found = together(decision, (context.reports.get(other) for other in others))
     if is_settled(found) and not is_settled(context.reports.get(group)):
@@ -70,16 +70,16 @@ def _together(context: Context, group: str, whole: str, decision: Decision) -> D
 def _look(context: Context, group: str) -> GroupFacts | None:
     """At the group's own nodes where they suffice, which is nearly always; else at all."""
     limits = context.config.hold_limits
-    if context.book.plan(group).nodes:
-        facts = group_facts(context.offers, group, limits=limits, only_held=True)
+    if context.roster.plan(group).nodes:
+        facts = group_facts(context.snapshots, group, limits=limits, only_held=True)
         if facts is None or suffices(facts):
             return facts
-    return group_facts(context.offers, group, limits=limits)
+    return group_facts(context.snapshots, group, limits=limits)
 
 
 async def _let_go(context: Context, facts: GroupFacts, decision: Decision, *, now: datetime) -> None:
     going = [pod for pod in facts.pods if key(pod) in decision.release]
-    await release(context.client, going, decision.terms, seats=decision.seats)
+    await release(context.client, going, decision.terms, nominations=decision.nominations)
     log.info(
         "group.released",
         group=f"{facts.member.namespace}/{facts.member.name}",

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from api.resources import WarmSet
-from controller import images
-from controller.images import Progress
-from controller.nodes import NodeView
+from controller.objects.nodes import NodeView
 from controller.reconcile.context import Context
+from controller.warm_sets import engine_images
+from controller.warm_sets.engine_images import Progress
 from kube.client import ApiError, Object
 from kube.resources import NODE, POD
 
@@ -32,10 +32,12 @@ async def pull(context: Context, warm_set: WarmSet, nodes: Sequence[str]) -> Pro
     wanted = [(view, image) for view in views for image in warm_set.spec.images]
     running, trouble = await _collect(context, warm_set, wanted, now=now)
     rest = [
-        (v, i) for v, i in wanted if (v.uid, i) not in context.images and images.name(warm_set, v, i) not in running
+        (v, i)
+        for v, i in wanted
+        if (v.uid, i) not in context.images and engine_images.name(warm_set, v, i) not in running
     ]
     for view, image in rest[: max(0, AT_ONCE - len(running))]:
-        if images.is_there(image, await _names(context, view)):
+        if engine_images.is_there(image, await _names(context, view)):
             context.images[view.uid, image] = True, now + STAYS
         else:
             trouble = await _start(context, warm_set, view, image) or trouble
@@ -50,13 +52,13 @@ async def _collect(
     for key, (_, until) in list(context.images.items()):
         if until <= now:
             del context.images[key]
-    selector = ",".join(f"{key}={value}" for key, value in images.label(warm_set).items())
+    selector = ",".join(f"{key}={value}" for key, value in engine_images.label(warm_set).items())
     found = await context.client.list(POD, namespace=warm_set.metadata.namespace, label_selector=selector)
-    pairs = {images.name(warm_set, view, image): (view, image) for view, image in wanted}
+    pairs = {engine_images.name(warm_set, view, image): (view, image) for view, image in wanted}
     running, trouble = set(), ""
     for pod in found:
         name = pod["metadata"]["name"]
-        state, words = images.outcome(pod)
+        state, words = engine_images.outcome(pod)
         if name in pairs:
             view, image = pairs[name]
             if state == "waiting":
@@ -72,7 +74,7 @@ async def _collect(
 async def _start(context: Context, warm_set: WarmSet, view: NodeView, image: str) -> str:
     """Returns what is in the way."""
     try:
-        body = images.pod(warm_set, view, image)
+        body = engine_images.pod(warm_set, view, image)
         await context.client.create(POD, body, namespace=warm_set.metadata.namespace)
     except ApiError as error:
         if error.status == 409:  # our list was older than it

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 import structlog
 
 from api.resources import NodeCache, NodeCacheSpec
-from controller.marks import may_take_pods, protection, untaint
-from controller.nodes import NodeView
+from controller.node_caches.node_marks import may_take_pods, protection, untaint
+from controller.node_caches.warmth import has_agent
+from controller.objects.nodes import NodeView
 from controller.reconcile.context import Context
-from controller.warmth import has_agent
 from kube.client import ApiError
 from kube.resources import NODE
 
@@ -28,7 +28,7 @@ async def mark(context: Context, view: NodeView, spec: NodeCacheSpec) -> float |
 
 
 async def _protect(context: Context, view: NodeView) -> None:
-    changes = protection(view, held=bool(context.book.groups_on(view.name)))
+    changes = protection(view, held=bool(context.roster.groups_on(view.name)))
     if changes:
         body = {"metadata": {"uid": view.uid, "annotations": changes}}
         await _tolerant(view, context.client.patch(NODE, view.name, body))

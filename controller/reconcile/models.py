@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from api import keys
-from controller import resolving
+from controller.models import resolving
+from controller.node_caches.warmth import has_agent
 from controller.reconcile.context import Context, Work
-from controller.warmth import has_agent
 
 # A failure that a retry can hardly help may still be mended at the source: a tag pushed later, a repaired login.
 AGAIN_S = 60.0

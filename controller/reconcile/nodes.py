@@ -9,23 +9,24 @@ from functools import partial
 import msgspec
 
 from api.resources import NodeCache, WarmSet
-from controller import nodecaches, wants
-from controller.book import Enrolment, GroupBook
-from controller.cohorts import Content
-from controller.cooling import cooled_models
-from controller.desires import Desire, merge
-from controller.facts import living
-from controller.made import warm_set_name
-from controller.nodes import NodeView
-from controller.pods import key
-from controller.quotas import admit
+from controller.admission.generated import warm_set_name
+from controller.broker.cohorts import Content
+from controller.cluster.roster import Enrolment, Roster
+from controller.cluster.world import World
+from controller.gate.gather import living
+from controller.models import permitted
+from controller.models.wanted import Wanted
+from controller.node_caches import writer
+from controller.node_caches.corruption import readers
+from controller.node_caches.desires import Desire, merge
+from controller.node_caches.quotas import admit
+from controller.objects.nodes import NodeView
+from controller.objects.pods import key
 from controller.reconcile.context import Context, Work
 from controller.reconcile.marks import mark
-from controller.retention import asks
-from controller.rot import readers
-from controller.selection import selects
-from controller.warmth import Wanted
-from controller.world import World
+from controller.warm_sets.cooling import cooled_models
+from controller.warm_sets.node_placement import selects
+from controller.warm_sets.retention import asks
 
 LOWEST = -1000  # as the schema of priorities
 
@@ -37,7 +38,7 @@ async def reconcile(context: Context, work: Work) -> float | None:
         return None  # the garbage collector removes a NodeCache with its Node
     cache = context.world.caches.get(work.name)
     present = {(entry.model, entry.revision) for entry in cache.spec.models} if cache else set()
-    kept, refused = admit(desires(context.world, context.book, view), context.config.quotas, present=present)
+    kept, refused = admit(desires(context.world, context.roster, view), context.config.quotas, present=present)
     _note(context, view, refused)
     spec = merge(
         kept,
@@ -53,7 +54,7 @@ async def reconcile(context: Context, work: Work) -> float | None:
             wanting=partial(_wanting, context),
             domain_of=partial(_domain_of, context),
         )
-    written = await nodecaches.write(context.client, node=view, cache=cache, spec=spec)
+    written = await writer.write(context.client, node=view, cache=cache, spec=spec)
     if written is not None:
         # Ahead of the watch, so that the next decision does not start from what we have just replaced.
         context.world.caches[work.name] = msgspec.convert(written, type=NodeCache)
@@ -69,7 +70,7 @@ def _sooner(first_s: float | None, second_s: float | None) -> float | None:
 
 def _wanting(context: Context, content: Content) -> Iterator[str]:
     for name, view in context.world.nodes.items():
-        wished = (desire.wanted for desire in desires(context.world, context.book, view))
+        wished = (desire.wanted for desire in desires(context.world, context.roster, view))
         if any((wanted.hash, wanted.revision) == content for wanted in wished):
             yield name
 
@@ -77,7 +78,7 @@ def _wanting(context: Context, content: Content) -> Iterator[str]:
 def _domain_of(context: Context, name: str) -> str:
     """The narrowest domain that the node is in."""
     view = context.world.nodes.get(name)
-    return "/".join(view.labels.get(level, "") for level in context.offers.levels) if view else ""
+    return "/".join(view.labels.get(level, "") for level in context.snapshots.levels) if view else ""
 
 
 def _note(context: Context, view: NodeView, refused: Iterable[Desire]) -> None:
@@ -87,34 +88,34 @@ def _note(context: Context, view: NodeView, refused: Iterable[Desire]) -> None:
         return
     context.refused[view.name] = found
     concerned = {
-        context.world.placed[group] for group in context.book.groups_on(view.name) if group in context.world.placed
+        context.world.placed[group] for group in context.roster.groups_on(view.name) if group in context.world.placed
     }
     for key_of, warm_set in context.world.warm_sets.items():
         if key_of in concerned or selects(warm_set.spec.placement, view):
             context.warm_set(*key_of)
 
 
-def desires(world: World, book: GroupBook, view: NodeView) -> Iterator[Desire]:
-    for group in book.groups_on(view.name):
+def desires(world: World, roster: Roster, view: NodeView) -> Iterator[Desire]:
+    for group in roster.groups_on(view.name):
         if group in world.placed:
-            yield from _ahead(world, book, group)
+            yield from _ahead(world, roster, group)
         else:
-            yield from _of_group(world, book, group)
+            yield from _of_group(world, roster, group)
     for warm_set in world.warm_sets.values():
         if selects(warm_set.spec.placement, view) and asks(warm_set):
             yield from _of_warm_set(world, warm_set, group="")
     for pod in world.pods_on(view.name):
-        enrolment = book.enrolments.get(key(pod))
+        enrolment = roster.enrolments.get(key(pod))
         made = None if enrolment is None else _made_for(world, enrolment)
-        for wanted in wants.landing(pod, world.models):
+        for wanted in permitted.landing(pod, world.models):
             yield _desire(wanted, made, group="", namespace=key(pod)[0], mounted=True)
 
 
-def _of_group(world: World, book: GroupBook, group: str) -> Iterator[Desire]:
-    enrolment = book.enrolment(group)
+def _of_group(world: World, roster: Roster, group: str) -> Iterator[Desire]:
+    enrolment = roster.enrolment(group)
     if enrolment is None:
         return
-    wanted, _ = wants.of_pods(living(world, book, group), world.models)
+    wanted, _ = permitted.of_pods(living(world, roster, group), world.models)
     made = _made_for(world, enrolment)
     yield from (_desire(one, made, group=group, namespace=enrolment.member.namespace) for one in wanted)
 
@@ -124,18 +125,18 @@ def _made_for(world: World, enrolment: Enrolment) -> WarmSet | None:
     return world.warm_sets.get((enrolment.member.namespace, warm_set_name(enrolment.top)))
 
 
-def _ahead(world: World, book: GroupBook, group: str) -> Iterator[Desire]:
+def _ahead(world: World, roster: Roster, group: str) -> Iterator[Desire]:
     """Below what pods wait for already."""
     warm_set = world.warm_sets[world.placed[group]]
-    if group not in book.ahead:
+    if group not in roster.ahead:
         yield from _of_warm_set(world, warm_set, group=group)
-    for wanted in book.ahead.get(group, ()):
+    for wanted in roster.ahead.get(group, ()):
         desire = _desire(wanted, warm_set, group=group, namespace=warm_set.metadata.namespace)
         yield replace(desire, priority=max(LOWEST, desire.priority - 1))
 
 
 def _of_warm_set(world: World, warm_set: WarmSet, *, group: str) -> Iterator[Desire]:
-    wanted, _ = wants.of_warm_set(warm_set, world.models)
+    wanted, _ = permitted.of_warm_set(warm_set, world.models)
     yield from (_desire(one, warm_set, group=group, namespace=warm_set.metadata.namespace) for one in wanted)
 
 

@@ -6,28 +6,30 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from api.resources import Placement, Timeline, WarmSet
-from controller import timeline, wants
-from controller.book import Enrolment
-from controller.decide import Problem, summary
-from controller.facts import living
-from controller.made import warm_set_name
-from controller.pods import Pod
+from controller.admission.generated import warm_set_name
+from controller.cluster.roster import Enrolment
+from controller.gate.decide import summary
+from controller.gate.gather import living
+from controller.models import permitted
+from controller.models.wanted import Problem, Wanted
+from controller.node_caches.warmth import Warmth, warmth
+from controller.objects.pods import Pod
 from controller.reconcile.context import Context
-from controller.selection import selects, strangers
-from controller.status import GroupReport
-from controller.warm_groups import placed_groups, plan_groups
-from controller.warmth import Wanted, Warmth, warmth
+from controller.warm_sets import timeline
+from controller.warm_sets.group_placement import placed_groups, plan_groups
+from controller.warm_sets.node_placement import selects, strangers
+from controller.warm_sets.status import GroupReport
 
 
 def of_groups(context: Context, warm_set: WarmSet, wanted: tuple[Wanted, ...], *, now: datetime) -> list[GroupReport]:
     placement = warm_set.spec.placement.groups
     assert placement is not None  # noqa: S101 (asked by the caller)
     reports = []
-    nodes = context.offers.all("", wanted)  # such groups take no room, so all see the same
-    held = {group: context.book.plan(group).all_nodes for group in placed_groups(warm_set)}
-    plans = plan_groups(placement, nodes, held=held, levels=context.offers.levels)
+    nodes = context.snapshots.all("", wanted)  # such groups take no room, so all see the same
+    held = {group: context.roster.plan(group).all_nodes for group in placed_groups(warm_set)}
+    plans = plan_groups(placement, nodes, held=held, levels=context.snapshots.levels)
     for index, (group, chosen) in enumerate(plans.items()):
-        for name in context.book.set_plan(group, chosen):
+        for name in context.roster.set_plan(group, chosen):
             context.node(name)
         planned = tuple(node.warmth for node in nodes.some(chosen.all_nodes))
         name = f"{warm_set.metadata.name}-{index}"
@@ -57,8 +59,8 @@ def of_holders(context: Context, wanted: tuple[Wanted, ...]) -> list[GroupReport
 def of_workload(context: Context, warm_set: WarmSet, *, now: datetime) -> list[GroupReport]:
     reports: dict[str, GroupReport] = {}
     for group, enrolment, pods in workload_groups(context, warm_set):
-        wanted, _ = wants.of_pods(pods, context.world.models)
-        chosen, decision = context.book.plan(group), context.reports.get(group)
+        wanted, _ = permitted.of_pods(pods, context.world.models)
+        chosen, decision = context.roster.plan(group), context.reports.get(group)
         problem = None
         if decision is not None and not chosen.all_nodes and decision.reason not in ("Warm", "Released"):
             problem = Problem(decision.reason, decision.message)
@@ -74,12 +76,12 @@ def of_workload(context: Context, warm_set: WarmSet, *, now: datetime) -> list[G
 
 def workload_groups(context: Context, warm_set: WarmSet) -> Iterator[tuple[str, Enrolment, tuple[Pod, ...]]]:
     """The living groups of the workload that the WarmSet was made for."""
-    for group in context.book.groups():
-        enrolment = context.book.enrolment(group)
+    for group in context.roster.groups():
+        enrolment = context.roster.enrolment(group)
         if enrolment is None or enrolment.member.namespace != warm_set.metadata.namespace:
             continue
         if warm_set_name(enrolment.top) == warm_set.metadata.name:
-            pods = living(context.world, context.book, group)
+            pods = living(context.world, context.roster, group)
             if pods:
                 yield group, enrolment, pods
 

@@ -9,16 +9,17 @@ import msgspec
 import structlog
 
 from api.resources import WarmSet, WarmSetStatus
-from controller import retention, wants
-from controller.cooling import is_cooled
-from controller.eta import eta, observe
-from controller.quotas import too_large
+from controller.models import permitted
+from controller.models.wanted import Wanted
+from controller.node_caches.quotas import too_large
+from controller.objects.resources import WARM_SET
 from controller.reconcile import ahead, images, reports
 from controller.reconcile.context import Context, Work
-from controller.resources import WARM_SET
-from controller.status import GroupReport, status
-from controller.warm_groups import placed_groups
-from controller.warmth import Wanted
+from controller.warm_sets import retention
+from controller.warm_sets.cooling import is_cooled
+from controller.warm_sets.eta import eta, observe
+from controller.warm_sets.group_placement import placed_groups
+from controller.warm_sets.status import GroupReport, status
 
 log = structlog.get_logger()
 
@@ -29,7 +30,7 @@ async def reconcile(context: Context, work: Work) -> float | None:
     if warm_set is None or warm_set.metadata.deletion_timestamp:
         context.paces.pop(key, None)
         return None  # watching.py has told the nodes
-    wanted, problem = wants.of_warm_set(warm_set, context.world.models)
+    wanted, problem = permitted.of_warm_set(warm_set, context.world.models)
     problem = problem or too_large(work.namespace, wanted, context.config.quotas)
     used = retention.last_used(warm_set, context.world.pods.values(), now=now)
     end = retention.expires(warm_set, used)
@@ -79,7 +80,7 @@ async def _reports(
 def _release(context: Context, warm_set: WarmSet) -> None:
     """End the plans of groups that it no longer asks for."""
     for group in placed_groups(warm_set):
-        for name in context.book.set_plan(group, None):
+        for name in context.roster.set_plan(group, None):
             context.node(name)
 
 

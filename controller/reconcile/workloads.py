@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from controller import made
+from controller.admission import generated
 from controller.groups import Owner
 from controller.kueue.check import Answer, answer
 from controller.kueue.watch import admission_checks, workloads
@@ -29,7 +29,7 @@ async def reconcile(context: Context, work: Work) -> float | None:
     if not ours:
         return None
     top = Owner(api_version=workload.api_version, kind="Workload", name=workload.name, uid=workload.uid)
-    key = (workload.namespace, made.warm_set_name(top))
+    key = (workload.namespace, generated.warm_set_name(top))
     now = datetime.now(UTC)
     found = answer(
         workload,
@@ -39,8 +39,8 @@ async def reconcile(context: Context, work: Work) -> float | None:
         now=now,
     )
     if found.nodes:
-        await made.ensure_bare(context.client, context.world, found.asked, top=top)
-        await made.ensure_warm_nodes(context.client, context.world, found.asked, found.nodes, top=top, key=key)
+        await generated.ensure_bare(context.client, context.world, found.asked, top=top)
+        await generated.ensure_warm_nodes(context.client, context.world, found.asked, found.nodes, top=top, key=key)
     await _answer(context, workload, [name for name, state in ours.items() if state == "Pending"], found, now=now)
     return RESYNC_S if found.state == "Pending" else None
 

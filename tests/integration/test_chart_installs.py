@@ -13,8 +13,8 @@ import yaml
 
 from api.keys import GATE, MODEL, PROTECTED
 from api.resources import API_VERSION, ObjectMeta, Placement, WarmSet, WarmSetSpec
-from controller import images
-from controller.nodes import PROTECTIONS, NodeView
+from controller.objects.nodes import PROTECTIONS, NodeView
+from controller.warm_sets import engine_images
 from kube.client import ApiError, Client, Object
 from kube.resources import CONFIG_MAP, MUTATING_WEBHOOK, NODE, POD, SECRET
 from tests.integration.conftest import MODELS, NODE_CACHES, WARM_SETS
@@ -94,7 +94,7 @@ async def test_the_controller_makes_pods_that_pull_an_image_and_no_other(
     warm_set = WarmSet(
         metadata=ObjectMeta(name="w", uid="u"), spec=WarmSetSpec(models=["llama"], placement=placement, images=["e:1"])
     )
-    body = images.pod(warm_set, NodeView("n1", "u"), "e:1")
+    body = engine_images.pod(warm_set, NodeView("n1", "u"), "e:1")
     async with await Client.connect(kubeconfig=control_plane.kubeconfig_for(token, name="c")) as controller:
 
         def made(name: str, **spec: Any) -> Awaitable[Object]:

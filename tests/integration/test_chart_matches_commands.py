@@ -10,7 +10,9 @@ import pytest
 import controller.config
 import daemonset.config
 from api import keys
-from controller import manager, owners, trust
+from controller import manager
+from controller.certificates import trust
+from controller.cluster import owners
 from tests.support.chart import Manifest, containers, node_containers, pick, pod_specs, render
 
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from api import keys
-from controller.resources import MODEL, WARM_SET
+from controller.objects.resources import MODEL, WARM_SET
 from kube.client import ApiError, Client
 from kube.resources import POD
 from tests.support.control import REVISION, TEAM, Control, controlling, make_model, pod

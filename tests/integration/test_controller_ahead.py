@@ -9,10 +9,10 @@ import pytest
 
 from api import keys
 from api.resources import API_VERSION
+from controller.cluster.owners import KINDS
 from controller.config import Quota
-from controller.nodes import PROTECTIONS
-from controller.owners import KINDS
-from controller.resources import WARM_SET
+from controller.objects.nodes import PROTECTIONS
+from controller.objects.resources import WARM_SET
 from kube.client import Client, Object
 from kube.resources import NAMESPACE, NODE, POD
 from tests.support.control import (

@@ -18,8 +18,8 @@ from api.errors import SecretNotGranted
 from api.node import NodeError
 from api.reference import parse_reference
 from api.resources import Model
-from controller.credentials import credential
-from controller.resources import MODEL
+from controller.models.credentials import credential
+from controller.objects.resources import MODEL
 from kube.client import ApiError, Client, Object
 from kube.resources import CONFIG_MAP, POD, SECRET, SERVICE_ACCOUNT
 from tests.support.control import HOME, REVISION, TEAM, Control, controlling, make_model, make_node, pod, wanted_on

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from api import keys
-from controller.owners import KINDS
-from controller.resources import WARM_SET
+from controller.cluster.owners import KINDS
+from controller.objects.resources import WARM_SET
 from kube.client import Client
 from kube.resources import POD
 from tests.support.control import TEAM, Control, agent_says, controlling, make_model, make_node, pod, wanted_on

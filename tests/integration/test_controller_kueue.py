@@ -9,9 +9,9 @@ import pytest
 
 from api import keys
 from api.resources import API_VERSION
+from controller.cluster.levels import SAID_BY
 from controller.kueue.workload import CONTROLLER
-from controller.levels import SAID_BY
-from controller.resources import WARM_SET
+from controller.objects.resources import WARM_SET
 from kube.client import Client
 from kube.resources import POD
 from tests.support import kueue

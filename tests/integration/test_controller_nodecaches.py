@@ -11,7 +11,7 @@ import pytest
 from api import keys
 from api.resources import API_VERSION
 from controller.manager import LEASE
-from controller.resources import MODEL, NODE_CACHE, WARM_SET
+from controller.objects.resources import MODEL, NODE_CACHE, WARM_SET
 from kube.client import Client, Object
 from kube.resources import LEASE as LEASES
 from kube.resources import NODE, POD

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from api import keys
-from controller.resources import WARM_SET
+from controller.objects.resources import WARM_SET
 from kube.client import Client, Object
 from kube.resources import EVENT, NODE, POD
 from tests.support import lws
@@ -305,7 +305,7 @@ async def test_the_warm_set_of_the_workload_tells_every_state(control: Control, 
 async def test_a_pod_that_our_term_strands_is_deleted_once_to_be_made_anew(
     control: Control, cluster: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("controller.stranded.PATIENCE", timedelta(seconds=1))
+    monkeypatch.setattr("controller.gate.stranded.PATIENCE", timedelta(seconds=1))
     monkeypatch.setattr("controller.reconcile.groups.RESYNC_S", 0.5)
     await make_model(cluster)
     await make_node(cluster, "n1", labels={"rack": "r1"})

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from controller.pods import is_gated
+from controller.objects.pods import is_gated
 from kube.client import Client, Object
 from kube.resources import POD
 from tests.support.chart import resource_of

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from api import keys
-from controller.resources import NODE_CACHE
+from controller.objects.resources import NODE_CACHE
 from kube.client import Client
 from kube.resources import EVENT, POD
 from tests.support.control import TEAM, Control, agent_says, controlling, make_model, make_node, pod

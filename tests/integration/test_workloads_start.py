@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from api import keys
-from controller.groups.inherited import inherited
+from controller.admission.inherited import inherited
 from kube.client import Client, Object
 from kube.resources import EVENT, NAMESPACE, POD
 from tests.support import lws
@@ -201,7 +201,7 @@ async def test_a_held_group_that_is_scaled_down_waits_for_fewer_nodes_though_no_
     control: Control, cluster: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its other pods were never made, so that no pod tells of it: the owner is asked again while the gate holds."""
-    monkeypatch.setattr("controller.owners.FRESH_S", 0.0)
+    monkeypatch.setattr("controller.cluster.owners.FRESH_S", 0.0)
     monkeypatch.setattr("controller.reconcile.pods.LOOK_AGAIN_S", 0.2)
     monkeypatch.setattr("controller.reconcile.groups.RESYNC_S", 0.5)
     await make_model(cluster)
@@ -223,7 +223,7 @@ async def test_a_stateful_set_that_was_scaled_down_gives_its_other_nodes_back(
     control: Control, cluster: Client, agents: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pods of its old size that are never made again must not reserve what other groups could use."""
-    monkeypatch.setattr("controller.owners.FRESH_S", 0.0)
+    monkeypatch.setattr("controller.cluster.owners.FRESH_S", 0.0)
     monkeypatch.setattr("controller.reconcile.pods.LOOK_AGAIN_S", 0.2)
     await make_model(cluster)
     async with OwnerControllers(cluster, load("statefulset"), namespace=TEAM) as owners:

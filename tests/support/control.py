@@ -14,7 +14,7 @@ from api import keys
 from api.resources import API_VERSION
 from controller.config import Config, Sources
 from controller.manager import run
-from controller.resources import MODEL, NODE_CACHE, WARM_SET
+from controller.objects.resources import MODEL, NODE_CACHE, WARM_SET
 from kube.client import ApiError, Client, Object
 from kube.resources import CONFIG_MAP, MUTATING_WEBHOOK, NAMESPACE, NODE, POD, SECRET, Resource
 from tests.support.installation import eventually

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Self
 
-from controller.owners import KINDS
+from controller.cluster.owners import KINDS
 from kube.client import ApiError, Client, Object
 from kube.resources import POD, Resource
 from tests.support.installation import eventually

@@ -16,7 +16,7 @@ import yaml
 from controller.groups import GroupMember, Owner, gang_reference, resolve
 from controller.groups.owner import of_object, of_reference
 
-FOLDER = Path(__file__).resolve().parents[1] / "unit" / "controller" / "workloads"
+FOLDER = Path(__file__).resolve().parents[1] / "unit" / "controller" / "groups" / "workloads"
 FILES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 Object = dict[str, Any]

@@ -8,8 +8,7 @@ import pytest
 
 from api.errors import Forbidden, InvalidRequest
 from api.reference import parse_reference
-from controller.config import Sources, load
-from controller.hold import Limits
+from controller.config import HoldLimits, Sources, load
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -25,7 +24,7 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
 
 def test_kueues_own_timeout_is_known_from_the_file_alone(tmp_path: Path) -> None:
     config = load(written(tmp_path, "kueue: {wait_for_pods_ready_timeout: 10m}"), namespace="home")
-    assert config.hold_limits == Limits(1800, 600)
+    assert config.hold_limits == HoldLimits(1800, 600)
     with pytest.raises(InvalidRequest):
         load(written(tmp_path, "kueue: {wait_for_pods_ready_timeout: soon}"), namespace="home")
 

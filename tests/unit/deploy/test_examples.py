@@ -13,7 +13,7 @@ import daemonset.config
 from api import keys
 from api.reference import parse_reference
 from api.resources import Model, ModelSpec, ObjectMeta
-from controller.mutate import mutate
+from controller.admission.mutate import mutate
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "deploy" / "examples"
 NAMESPACE = "team-a"

@@ -1,0 +1,1 @@
+"""The controller's own certificate authority, and keeping its certificates and signing keys where they are read."""

@@ -1,0 +1,73 @@
+"""Takes the snapshot of a group out of the controller's memory, for gate.decide."""
+
+from __future__ import annotations
+
+from controller.cluster.roster import Roster
+from controller.cluster.snapshots import Snapshots
+from controller.cluster.world import World
+from controller.config import HoldLimits
+from controller.gate import hold
+from controller.gate.decide import GroupFacts
+from controller.groups import GroupMember
+from controller.kueue.placed import placed
+from controller.models import permitted
+from controller.node_caches.quotas import too_large
+from controller.objects.pods import Pod, is_gated, is_going, is_terminal, key, node
+
+
+def living(world: World, roster: Roster, group: str) -> tuple[Pod, ...]:
+    pods = (world.pods.get(key) for key in roster.pods(group))
+    return tuple(pod for pod in pods if pod is not None and not is_going(pod) and not is_terminal(pod))
+
+
+def group_facts(snapshots: Snapshots, group: str, *, limits: HoldLimits, only_held: bool = False) -> GroupFacts | None:
+    """The group as it is now; None when none of its pods lives any more.
+
+    ``only_held`` leaves out the nodes that the group neither plans for nor runs on. Since a plan keeps the nodes it
+    has as long as they suffice (decide.suffices), a look at those is then as good as one at the whole cluster.
+    """
+    world, roster = snapshots.world, snapshots.roster
+    enrolment, pods = roster.enrolment(group), living(world, roster, group)
+    if enrolment is None or not pods:
+        return None
+    wanted, problem = permitted.of_pods(pods, world.models)
+    problem = problem or too_large(enrolment.member.namespace, wanted, snapshots.quotas)
+    clocks = [hold.expires(pod, roster.enrolments[key(pod)].chain, limits=limits) for pod in pods if is_gated(pod)]
+    held = roster.plan(group).all_nodes
+    where = placed(enrolment.member, pods, workloads=world.workloads, nodes=world.nodes)
+    seen = {*held, *map(node, pods), *(where.nodes if where else ())}
+    return GroupFacts(
+        member=enrolment.member,
+        pods=pods,
+        nodes=snapshots.some(group, wanted, seen) if only_held else snapshots.all(group, wanted),
+        wanted=wanted,
+        problem=problem,
+        held=held,
+        levels=snapshots.levels,
+        placed=where,
+        taken_domains=_taken_domains(world, roster, enrolment.member),
+        expires=min((clock for clock in clocks if clock is not None), default=None),
+        roles={key(pod): roster.enrolments[key(pod)].member.role for pod in pods},
+    )
+
+
+def _taken_domains(world: World, roster: Roster, member: GroupMember) -> frozenset[str]:
+    """Domains of other groups of the same workload API that want theirs alone, as far as that API looks."""
+    if not member.exclusive:
+        return frozenset()
+    taken: set[str] = set()
+    for group in roster.groups():
+        enrolment = roster.enrolment(group)
+        if enrolment is None or group == member.id:
+            continue
+        other = enrolment.member
+        if other.exclusive and _apart(other) == _apart(member):
+            bound = [node(pod) for pod in living(world, roster, group)]
+            names = {name for name in (*bound, *roster.plan(group).all_nodes) if name in world.nodes}
+            taken |= {world.nodes[name].labels.get(member.topology_key, "") for name in names}
+    return frozenset(taken - {""})
+
+
+def _apart(member: GroupMember) -> tuple[str, str, str]:
+    """Exclusive groups for which this is the same share no domain."""
+    return member.system, member.exclusive_namespace, member.topology_key

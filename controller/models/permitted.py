@@ -1,0 +1,76 @@
+"""Which models, at which revision, a pod or a WarmSet may have: names looked up, and authority checked.
+
+A pod's volumes say what it mounts; whether its namespace may have that is the Model's to say, and asked every
+time, because anybody may write a volume into his pod.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from api.resources import Model, WarmSet
+from controller.models.resolving import is_resolved, problem
+from controller.models.wanted import Problem, Wanted
+from controller.objects.pods import MountedModel, Pod, models
+
+
+def may_use(model: Model, *, namespace: str) -> bool:
+    """Whether pods of ``namespace`` may mount the model."""
+    allowed = model.spec.allowed_namespaces
+    return model.metadata.namespace == namespace or namespace in allowed or "*" in allowed
+
+
+def of_pods(pods: Iterable[Pod], known: Mapping[str, Model]) -> tuple[tuple[Wanted, ...], Problem | None]:
+    """What all the pods want together, or the first problem."""
+    mounted = {(pod["metadata"]["namespace"], mount) for pod in pods for mount in models(pod)}
+    found: set[Wanted] = set()
+    for namespace, mount in sorted(mounted):
+        wanted = _one(mount, namespace, known)
+        if isinstance(wanted, Problem):
+            return (), wanted
+        found.add(wanted)
+    return tuple(sorted(found)), None
+
+
+def of_warm_set(warm_set: WarmSet, known: Mapping[str, Model]) -> tuple[tuple[Wanted, ...], Problem | None]:
+    namespace = warm_set.metadata.namespace
+    names = (name if "/" in name else f"{namespace}/{name}" for name in warm_set.spec.models)
+    return of_names(names, namespace=namespace, known=known)
+
+
+def of_names(
+    models: Iterable[str], *, namespace: str, known: Mapping[str, Model]
+) -> tuple[tuple[Wanted, ...], Problem | None]:
+    """Models as ``namespace/name``, at their present revision, for pods of ``namespace``."""
+    found = []
+    for model in sorted(set(models)):
+        wanted = _one(MountedModel(model), namespace, known)
+        if isinstance(wanted, Problem):
+            return (), wanted
+        found.append(wanted)
+    return tuple(sorted(found)), None
+
+
+def landing(pod: Pod, known: Mapping[str, Model]) -> list[Wanted]:
+    """What a bound pod may have on its node; one model's trouble does not keep the others from it."""
+    namespace = pod["metadata"]["namespace"]
+    answers = (_one(mount, namespace, known) for mount in models(pod))
+    return [answer for answer in answers if isinstance(answer, Wanted)]
+
+
+def _one(mount: MountedModel, namespace: str, known: Mapping[str, Model]) -> Wanted | Problem:
+    model = known.get(mount.model)
+    if model is None or not may_use(model, namespace=namespace):
+        return Problem("ModelNotFound", f"Model {mount.model} does not exist or namespace {namespace} may not use it")
+    trouble = problem(model)
+    revision = mount.revision or (model.status.revision if is_resolved(model) else "")
+    if not revision:
+        return Problem(*(trouble or ("ModelNotResolved", f"Model {mount.model} is being resolved")))
+    current = revision == model.status.revision
+    size = next((known.bytes for known in model.status.known if known.revision == revision), 0)
+    return Wanted(
+        model=mount.model,
+        revision=revision,
+        bytes=model.status.bytes if current else size,
+        tree=model.status.tree if current else "",
+    )
