@@ -1,4 +1,4 @@
-"""The helm commands that the pages show are run as they stand, but that nothing is installed."""
+"""The helm commands that the pages show are run as they stand, but that nothing is installed; values are rendered."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.support.chart import OLDEST_KUBERNETES, helm
+from tests.support.chart import CHART, OLDEST_KUBERNETES, helm
+from tests.support.pages import PAGES, ROOT, Block, yaml_blocks
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
 # What only a release that exists can do.
 ABOUT_A_RELEASE = {"--reuse-values", "--reset-then-reuse-values", "--create-namespace"}
 
@@ -35,3 +35,11 @@ def test_a_shown_command_renders_the_chart(command: str, monkeypatch: pytest.Mon
 
 def test_there_are_such_commands() -> None:
     assert len(commands()) >= 4
+
+
+@pytest.mark.parametrize("values", yaml_blocks("values"), ids=lambda block: next(iter(block)))
+def test_shown_values_render_the_chart(values: Block, tmp_path: Path) -> None:
+    file = tmp_path / "values.yaml"
+    file.write_text(yaml.safe_dump(values))
+    options = [f"--values={file}", f"--kube-version={OLDEST_KUBERNETES}"]
+    assert "kind: DaemonSet" in helm("template", "warmset", str(CHART), *options)

@@ -1,4 +1,4 @@
-"""Every example, as `kubectl apply --dry-run=server` sees it: each field exists where the example has it."""
+"""Every example and every object of a page, as `kubectl apply --dry-run=server` sees it: each field exists there."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from kube.resources import POD, Resource
 from tests.support import workload_crds
 from tests.support.chart import NAMESPACE, pick, render, resource_of
 from tests.support.installation import ensure_namespace, eventually
+from tests.support.pages import yaml_blocks
 from tests.support.workload_crds import SCHEMAS, define, dry_run, undefine
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "deploy" / "examples"
@@ -81,6 +82,13 @@ async def test_every_example_and_every_pod_in_it_is_taken(workloads: Client) -> 
                 if error.status != 409:  # its namespace is there already
                     refused[name] = error.message
     assert refused == {}
+
+
+async def test_every_object_that_a_page_shows_is_taken(workloads: Client) -> None:
+    shown = yaml_blocks("object")
+    for obj in shown:
+        await dry_run(workloads, where(obj), obj, namespace=obj["metadata"].get("namespace"))
+    assert len(shown) >= 4
 
 
 async def test_a_misplaced_field_would_be_refused(workloads: Client) -> None:

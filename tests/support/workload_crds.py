@@ -22,7 +22,7 @@ _TEMPLATE = {"metadata": {"annotations": "map", "labels": "map", "name": "string
 def resource_of(apiVersion: str, kind: str) -> Resource:  # as the field is called
     (schema,) = (s for s in SCHEMAS if (s["apiVersion"], s["kind"]) == (apiVersion, kind))
     group, _, version = apiVersion.partition("/")
-    return Resource(group, version, schema["plural"], kind)
+    return Resource(group, version, schema["plural"], kind, namespaced=_scope(schema) == "Namespaced")
 
 
 def crds() -> list[Object]:
@@ -65,11 +65,15 @@ def _definition(schema: Schema) -> Object:
         },
         "spec": {
             "group": group,
-            "scope": "Namespaced",
+            "scope": _scope(schema),
             "names": {"plural": schema["plural"], "singular": schema["kind"].lower(), "kind": schema["kind"]},
             "versions": [served],
         },
     }
+
+
+def _scope(schema: Schema) -> str:
+    return str(schema.get("scope", "Namespaced"))
 
 
 def _expand(value: Any) -> Schema:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import pytest
 
 from api import errors, keys
-from cli.main import warmset
+from tests.support.pages import VALUES
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")])
-CODE = "".join(path.read_text() for folder in ("controller", "daemonset") for path in (ROOT / folder).rglob("*.py"))
+FOLDERS = ("cache", "controller", "daemonset")
+CODE = "".join(path.read_text() for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 REASONS = (ROOT / "docs" / "reasons.md").read_text()
 
 
@@ -68,18 +67,6 @@ def test_links_lead_somewhere(page: Path) -> None:
                 assert anchor in [re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings], target
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_commands_are_as_written(page: Path) -> None:
-    """Names, options and their spelling; the values stand for the reader's own."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
-    for line in "".join(blocks).replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
-        if words[:1] == ["warmset"]:
-            command = warmset.get_command(click.Context(warmset), words[1])
-            assert command is not None, line
-            command.make_parser(click.Context(command)).parse_args(words[2:])
-
-
 def test_the_page_of_annotations_lists_those_that_users_write() -> None:
     written = re.findall(r"^\| `(warmset\.dev/[a-z-]+)` \|", (ROOT / "docs" / "annotate.md").read_text(), re.MULTILINE)
     users = {
@@ -109,3 +96,14 @@ def test_every_test_that_the_page_of_faults_names_exists() -> None:
     written = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     assert named
     assert not {name for name in named if f"def {name}(" not in written}
+
+
+def test_every_setting_of_the_chart_that_a_page_names_exists() -> None:
+    pattern = re.compile(rf"(?<![\w./-])((?:{'|'.join(VALUES)})(?:\.(?!md\b)[A-Za-z]\w*)+)(?![\w/-])")
+    for page in [page for page in PAGES if page.name != "CHANGELOG.md" and page.parent.name != "decisions"]:
+        names = pattern.findall(page.read_text())
+        for name in (name for name in names if f'"{name}"' not in CODE):  # those are events of the log
+            value = VALUES
+            for part in name.split("."):
+                assert part in value or value == {}, (page.name, name)
+                value = value.get(part, {})
