@@ -9,11 +9,13 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, permutations, takewhile
 from operator import itemgetter
 
 from controller.planning.candidates import Candidate, Demand, Problem
 from controller.planning.packing import NodeClass, Order, Packed, Packer, kinds_of
+
+MOST_ORDERS = 24  # all of four kinds
 
 _Rank = tuple[bool, bool, int, str]  # in which order nodes are wanted; by the name at last, so no two are equal
 _Member = tuple[_Rank, Candidate, NodeClass]
@@ -160,9 +162,20 @@ class Domains:
     def _worth(self, domain: Domain, order: Order) -> tuple[Order, Packed, _Cost | None]:
         if domain.worth is None or domain.worth[0] != order:
             packed = self._packer.pack([known for _, _, known in domain.members], order)
+            packed = self._kept(domain, packed, order) or packed
             cost = None if packed.left_over else self._cost(domain, packed)
             domain.worth = order, packed, cost
         return domain.worth
+
+    def _kept(self, domain: Domain, packed: Packed, order: Order) -> Packed | None:
+        """On the group's own nodes alone, where they can still hold it: they come first in the row, and other nodes
+        change in which order kinds go, on which it may hang whether the last pod finds room."""
+        own = list(takewhile(lambda member: member[1].held and not member[1].discouraged, domain.members))
+        if len(self._possible) < 2 or not own or (not packed.left_over and packed.used[-1] < len(own)):
+            return None
+        row = [known for _, _, known in own]
+        tries = (self._packer.pack(row, other) for other in islice(permutations(order), MOST_ORDERS))
+        return next((found for found in tries if not found.left_over), None)
 
     def _cost(self, domain: Domain, packed: Packed) -> _Cost:
         nodes = [domain.members[position][1] for position in packed.used]

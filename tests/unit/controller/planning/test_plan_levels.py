@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice, permutations
 from typing import Any
 
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from controller.objects.nodes import NodeView
 from controller.planning.candidates import Candidate, Demand
+from controller.planning.domains import MOST_ORDERS
 from controller.planning.fitting import PodShape, misfit, shortage
 from controller.planning.planner import Plan, Planner, plan
 
@@ -179,6 +182,14 @@ def test_a_plan_overcommits_no_node_and_stays_in_its_domain(wish: Demand, nodes:
     assert not wish.topology_key or not chosen.fits or _open(wish, chosen.domain)
 
 
+def test_a_plan_keeps_its_nodes_although_others_change_which_of_its_pods_are_the_hardest_to_place() -> None:
+    """One pod is for zone z1, another for any node of eight GPUs; n0 gives the first a second choice."""
+    shapes = PodShape(requests={GPU: 1}, node_selector={"zone": "z1"}), PodShape(requests={GPU: 8})
+    held = [candidate("n1", zone="", held=True, missing_bytes=1), candidate("n5", zone="z1", held=True)]
+    assert plan(Demand(pods=shapes), held).nodes == ("n5", "n1")
+    assert plan(Demand(pods=shapes), [*held, candidate("n0", zone="z1", gpus=2)]).nodes == ("n5", "n1")
+
+
 @settings(max_examples=200)
 @given(DEMANDS, clusters(), clusters())
 def test_a_plan_does_not_move_when_other_nodes_get_room(
@@ -211,7 +222,11 @@ def _plainly(wish: Demand, candidates: list[Candidate]) -> tuple[tuple[str, ...]
     for breadth, level in enumerate([wish.topology_key] if wish.topology_key else [*reversed(wish.levels), ""]):
         for domain in {c.node.labels.get(level) for c in usable} - {None} if level else {""}:
             members = [c for c in usable if not level or c.node.labels.get(level) == domain]
-            used = _first_fit([pod for shape in shapes for pod in wish.pods if pod == shape], shapes, members)
+            used = _first_fit(wish.pods, shapes, members)
+            if used is None or not all(c.held and not c.discouraged for c in used):
+                own = [c for c in members if c.held and not c.discouraged]
+                orders = islice(permutations(shapes), MOST_ORDERS)
+                used = next(filter(None, (_first_fit(wish.pods, list(order), own) for order in orders)), used)
             if used is None:
                 continue
             spares = [c for c in members if c not in used][: wish.spare_nodes]
@@ -238,7 +253,7 @@ def _open(wish: Demand, domain: str | None) -> bool:
     return domain is not None and wish.domain in ("", domain) and domain not in wish.taken_domains
 
 
-def _first_fit(pods: list[PodShape], shapes: list[PodShape], members: list[Candidate]) -> list[Candidate] | None:
+def _first_fit(pods: Sequence[PodShape], shapes: list[PodShape], members: list[Candidate]) -> list[Candidate] | None:
     left = list(pods)
     used = []
     for c in members:
