@@ -11,7 +11,7 @@ import yaml
 
 import daemonset.config
 from api.resources import Model, ModelSpec, ObjectMeta
-from controller.mutate import mutate
+from controller.admission.mutate import mutate
 from csi import attributes
 from tests.support.pages import yaml_blocks
 
