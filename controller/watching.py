@@ -6,11 +6,12 @@ only while this replica leads.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from api.resources import NodeCache, WarmSet, WarmSetSpec
 from controller.admission.generated import warm_set_name
+from controller.cluster.claims import keep_volume, trim_volume
 from controller.cluster.roster import Roster
 from controller.cluster.world import World, keep_pod, trim_pod
 from controller.kueue.watch import KueueWatch
@@ -24,7 +25,7 @@ from controller.warm_sets.node_placement import selects
 from controller.warm_sets.retention import asks
 from kube.client import Client
 from kube.reflector import Key, Reflector
-from kube.resources import NODE, POD
+from kube.resources import NODE, PERSISTENT_VOLUME, POD
 
 Object = dict[str, Any]
 
@@ -42,6 +43,9 @@ class Watching:
             "models": Reflector(client, MODEL, on_change=self._on_model),
             "warmsets": Reflector(client, WARM_SET, on_change=self._on_warm_set),
             "pods": Reflector(client, POD, keep=keep_pod, trim=trim_pod, on_change=self._on_pod),
+            "persistentvolumes": Reflector(
+                client, PERSISTENT_VOLUME, keep=keep_volume, trim=trim_volume, on_change=self._on_volume
+            ),
         }
         self.kueue = KueueWatch(client, on_workload=self._on_workload, on_check=self._on_check)
 
@@ -119,6 +123,7 @@ class Watching:
         for pod in self._world.pods.values():
             if any(mount.model == name for mount in models(pod)):
                 self._enrolled(pod)
+        self._add_nodes(self._world.claims.nodes_with(name))
         for warm_set_key, warm_set in self._world.warm_sets.items():
             if name in warm_set.spec.models or (key[0] == warm_set_key[0] and key[1] in warm_set.spec.models):
                 self._add("warmset", warm_set_key)
@@ -135,12 +140,11 @@ class Watching:
             return  # only its status has changed
         for group in set(placed_groups(before)) - set(placed_groups(after)):
             self._roster.set_plan(group, None)
-        for name in self._world.nodes:  # those it selected, and those it selects now
-            self._add("node", ("", name))
+        self._add_nodes(self._world.nodes)  # those it selected, and those it selects now
 
     def _on_pod(self, key: Key, old: Pod | None, new: Pod | None) -> None:
         known = self._world.pods.get(key)
-        self._world.on_pod(key, old, new)
+        self._add_nodes(self._world.on_pod(key, old, new))
         if new is None and old is not None and node(old):
             for group in self._roster.groups_on(node(old)):  # some wait for the room that it gave back
                 self._add("group", ("", group))
@@ -149,6 +153,9 @@ class Watching:
         self._add("pod", key)
         if known is not None and node(known):
             self._add("node", ("", node(known)))
+
+    def _on_volume(self, key: Key, old: Object | None, new: Object | None) -> None:
+        self._add_nodes(self._world.claims.on_volume(old, new))
 
     def _on_workload(self, key: Key, old: Object | None, new: Object | None) -> None:
         self._world.on_workload(key, new)
@@ -171,6 +178,10 @@ class Watching:
         if enrolment is not None:
             self._add("group", ("", enrolment.member.id))
             self._add("warmset", (enrolment.member.namespace, warm_set_name(enrolment.top)))
+
+    def _add_nodes(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._add("node", ("", name))
 
     def _add_groups(self, which: Callable[[str], bool]) -> None:
         for group in self._roster.groups():

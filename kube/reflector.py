@@ -53,8 +53,8 @@ class Reflector:
         on_change: OnChange | None = None,
     ) -> None:
         self.synced = asyncio.Event()
+        self.resource = resource
         self._client = client
-        self._resource = resource
         self._namespace = namespace
         self._selectors = {"label_selector": label_selector, "field_selector": field_selector}
         self._keep = keep
@@ -76,14 +76,14 @@ class Reflector:
                 async for _ in self._follow(version):
                     failures = 0
             except (ClusterUnavailable, ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
-                log.warning("watch.failed", resource=self._resource.plural, error=str(error), failures=failures)
+                log.warning("watch.failed", resource=self.resource.plural, error=str(error), failures=failures)
                 await backoff(failures)
                 failures = min(failures + 1, 10)
 
     async def _follow(self, version: str) -> AsyncIterator[None]:
         """One list and its watches. Yields at every sign of life; returns when the server forgot our version."""
         objects, version = await self._client.list_from(
-            self._resource, namespace=self._namespace, resource_version=version, **self._selectors
+            self.resource, namespace=self._namespace, resource_version=version, **self._selectors
         )
         self._replace(objects)
         self.synced.set()
@@ -106,7 +106,7 @@ class Reflector:
                 raise
             except (aiohttp.ClientError, TimeoutError) as error:
                 # The stream broke; our version is still good, so go on from it without a list.
-                log.info("watch.broken", resource=self._resource.plural, error=str(error) or "silent")
+                log.info("watch.broken", resource=self.resource.plural, error=str(error) or "silent")
                 await backoff(0)
 
     async def _watch(self, version: str) -> AsyncIterator[dict[str, Any]]:
@@ -118,7 +118,7 @@ class Reflector:
             "labelSelector": self._selectors["label_selector"],
             "fieldSelector": self._selectors["field_selector"],
         }
-        path = self._resource.path(namespace=self._namespace)
+        path = self.resource.path(namespace=self._namespace)
         async with self._client.stream(path, query, idle_s=IDLE_S) as body:
             rest = b""
             async for data in body.iter_any():

@@ -7,7 +7,8 @@ somebody wrote past the schema must not stop the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,11 +16,12 @@ import structlog
 
 from api import keys
 from api.resources import Model, NodeCache, WarmSet, Wire
+from controller.cluster.claims import Claims
 from controller.cluster.journal import Journal
 from controller.kueue.workload import AdmissionCheck, Workload, admission_check, parse
 from controller.objects import nodes
 from controller.objects.nodes import NodeView
-from controller.objects.pods import Pod, is_going, is_ours, is_terminal, node
+from controller.objects.pods import Mounting, Pod, claims, is_going, is_ours, is_terminal, models, node
 from controller.objects.quantities import Resources, add, pod_requests, subtract
 from controller.warm_sets.group_placement import placed_groups
 from kube.reflector import Key
@@ -43,6 +45,7 @@ class World:
         self.workloads: dict[Key, Workload] = {}  # Kueue's
         self.admission_checks: dict[str, AdmissionCheck] = {}  # those of Kueue's that are ours to answer
         self.pods: dict[Key, Pod] = {}  # ours: with our gate, label or volume
+        self.claims = Claims()  # through which pods, also those that are not ours, mount models
         self._used: dict[str, Resources] = {}  # by node: requests of all its pods that still run
         self._leaving: dict[str, Resources] = {}  # the part of it whose pods are being deleted
         self._ours_on: dict[str, set[Key]] = {}
@@ -66,6 +69,16 @@ class World:
     def pods_on(self, node_name: str) -> Iterable[Pod]:
         """Ours that are bound to the node and not ended."""
         return (self.pods[key] for key in sorted(self._ours_on.get(node_name, ())))
+
+    def mounting_on(self, node_name: str) -> Iterator[Mounting]:
+        """What pods that are bound to the node and not ended mount, by volumes of their own or by claims."""
+        for pod in self.pods_on(node_name):
+            yield Mounting(pod, models(pod))
+        yield from self.claims.mounting_on(node_name)
+
+    def mounting(self) -> Iterator[Mounting]:
+        """The same of every node."""
+        return chain.from_iterable(map(self.mounting_on, self.nodes))
 
     # -- what the reflectors call ---------------------------------------------------------------------------
 
@@ -113,8 +126,11 @@ class World:
         if new is not None and (check := admission_check(new)) is not None:
             self.admission_checks[key[1]] = check
 
-    def on_pod(self, key: Key, old: Pod | None, new: Pod | None) -> None:
-        """``old`` is the copy before: its requests are taken off the node it was on."""
+    def on_pod(self, key: Key, old: Pod | None, new: Pod | None) -> frozenset[str]:
+        """``old`` is the copy before: its requests are taken off the node it was on.
+
+        Returns the nodes where it mounts models by claims, or did.
+        """
         for pod, combine in ((old, subtract), (new, _plus)):
             if pod is not None and node(pod):
                 self._used[node(pod)] = combine(self.used(node(pod)), _requests(pod))
@@ -130,6 +146,7 @@ class World:
             self.pods[key] = new
             if node(new):
                 self._ours_on.setdefault(node(new), set()).add(key)
+        return self.claims.on_pod(key, old, new)
 
 
 def keep_pod(pod: Pod) -> bool:
@@ -138,15 +155,19 @@ def keep_pod(pod: Pod) -> bool:
 
 
 def trim_pod(pod: Pod) -> Pod:
-    """A foreign pod is reduced to what it takes of its node; ours only lose what nothing here reads."""
+    """A foreign pod is reduced to what it takes of its node, and its claims; ours only lose what nothing here reads."""
     meta, spec = pod["metadata"], pod["spec"]
     if is_ours(pod):
         kept = {name: value for name, value in meta.items() if name != "managedFields"}
         return {**pod, "metadata": kept}
-    names = ("namespace", "name", "uid", "resourceVersion", "deletionTimestamp")
+    names = ["namespace", "name", "uid", "resourceVersion", "deletionTimestamp"]
+    kept_spec: dict[str, Any] = {"nodeName": spec["nodeName"]}
+    if claims(pod):
+        names.append("creationTimestamp")
+        kept_spec["volumes"] = [volume for volume in spec["volumes"] if "persistentVolumeClaim" in volume]
     return {
         "metadata": {name: meta[name] for name in names if name in meta},
-        "spec": {"nodeName": spec["nodeName"]},
+        "spec": kept_spec,
         REQUESTS: pod_requests(spec),
     }
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from api.resources import Model, WarmSet
 from controller.models.resolving import is_resolved, problem
 from controller.models.wanted import Problem, Wanted
-from controller.objects.pods import MountedModel, Pod, models
+from controller.objects.pods import MountedModel, Mounting, Pod, models
 
 
 def may_use(model: Model, *, namespace: str) -> bool:
@@ -51,10 +51,10 @@ def of_names(
     return tuple(sorted(found)), None
 
 
-def landing(pod: Pod, known: Mapping[str, Model]) -> list[Wanted]:
+def landing(mounting: Mounting, known: Mapping[str, Model]) -> list[Wanted]:
     """What a bound pod may have on its node; one model's trouble does not keep the others from it."""
-    namespace = pod["metadata"]["namespace"]
-    answers = (_one(mount, namespace, known) for mount in models(pod))
+    namespace = mounting.pod["metadata"]["namespace"]
+    answers = (_one(mount, namespace, known) for mount in mounting.models)
     return [answer for answer in answers if isinstance(answer, Wanted)]
 
 

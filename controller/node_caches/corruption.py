@@ -7,16 +7,16 @@ from datetime import datetime
 
 from api import keys
 from api.resources import NodeCache
-from controller.objects.pods import Pod, models
+from controller.objects.pods import Mounting, Pod
 
 
-def readers(cache: NodeCache, pods: Iterable[Pod]) -> Iterator[tuple[Pod, str]]:
+def readers(cache: NodeCache, mounting: Iterable[Mounting]) -> Iterator[tuple[Pod, str]]:
     """Each of the node's pods that mounted a model before rot was found in it, and what to say of it."""
     rotted = {status.model: status.corrupted_at for status in cache.status.models if status.corrupted_at}
-    for pod in pods if rotted else ():
+    for pod, models in mounting if rotted else ():
         found = {
             mount.model: at
-            for mount in models(pod)
+            for mount in models
             if (at := rotted.get(keys.model_key(*mount.model.split("/", 1)))) and _began(pod) <= _time(at)
         }
         if found:

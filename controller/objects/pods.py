@@ -6,8 +6,9 @@ they are immutable, and they carry the revision that was fixed at admission.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from api import keys
 from api.open_path import parse_open_path
@@ -21,6 +22,13 @@ class MountedModel:
 
     model: str
     revision: str = ""
+
+
+class Mounting(NamedTuple):
+    """A pod and the models that it mounts."""
+
+    pod: Pod
+    models: tuple[MountedModel, ...]
 
 
 def key(pod: Pod) -> tuple[str, str]:
@@ -37,12 +45,26 @@ def models(pod: Pod) -> tuple[MountedModel, ...]:
     for volume in pod["spec"].get("volumes") or ():
         if shown := parse_open_path((volume.get("hostPath") or {}).get("path", "")):
             found.append(MountedModel(*shown))
-        csi = volume.get("csi") or {}
-        attributes = csi.get("volumeAttributes") or {}
-        model = attributes.get(keys.ATTRIBUTE_MODEL, "")
-        if csi.get("driver") == keys.CSI_DRIVER and model.count("/") == 1:
-            found.append(MountedModel(model, attributes.get(keys.ATTRIBUTE_REVISION, "")))
+        if mounted := mounted_model(volume.get("csi") or {}):
+            found.append(mounted)
     return tuple(dict.fromkeys(found))
+
+
+def mounted_model(csi: Mapping[str, Any]) -> MountedModel | None:
+    """What a volume shows, a pod's own or a PersistentVolume; None where it is not of our driver."""
+    attributes = csi.get("volumeAttributes") or {}
+    model = attributes.get(keys.ATTRIBUTE_MODEL, "")
+    if csi.get("driver") != keys.CSI_DRIVER or model.count("/") != 1:
+        return None
+    return MountedModel(model, attributes.get(keys.ATTRIBUTE_REVISION, ""))
+
+
+def claims(pod: Pod) -> tuple[str, ...]:
+    """The PersistentVolumeClaims that the pod mounts, by name."""
+    volumes = pod["spec"].get("volumes") or ()
+    return tuple(
+        volume["persistentVolumeClaim"]["claimName"] for volume in volumes if "persistentVolumeClaim" in volume
+    )
 
 
 def gates(pod: Pod) -> tuple[str, ...]:

@@ -58,7 +58,7 @@ async def reconcile(context: Context, work: Work) -> float | None:
     if written is not None:
         # Ahead of the watch, so that the next decision does not start from what we have just replaced.
         context.world.caches[work.name] = msgspec.convert(written, type=NodeCache)
-    for pod, message in readers(cache, context.world.pods_on(work.name)) if cache else ():
+    for pod, message in readers(cache, context.world.mounting_on(work.name)) if cache else ():
         about = {"apiVersion": "v1", "kind": "Pod", "metadata": pod["metadata"]}
         await context.events.say(about, reason="Corrupted", message=message, action="Repair", kind="Warning")
     return _sooner(again_s, await mark(context, view, spec))
@@ -104,11 +104,11 @@ def desires(world: World, roster: Roster, view: NodeView) -> Iterator[Desire]:
     for warm_set in world.warm_sets.values():
         if selects(warm_set.spec.placement, view) and asks(warm_set):
             yield from _of_warm_set(world, warm_set, group="")
-    for pod in world.pods_on(view.name):
-        enrolment = roster.enrolments.get(key(pod))
+    for mounting in world.mounting_on(view.name):
+        enrolment = roster.enrolments.get(key(mounting.pod))
         made = None if enrolment is None else _made_for(world, enrolment)
-        for wanted in permitted.landing(pod, world.models):
-            yield _desire(wanted, made, group="", namespace=key(pod)[0], mounted=True)
+        for wanted in permitted.landing(mounting, world.models):
+            yield _desire(wanted, made, group="", namespace=key(mounting.pod)[0], mounted=True)
 
 
 def _of_group(world: World, roster: Roster, group: str) -> Iterator[Desire]:

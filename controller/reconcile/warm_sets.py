@@ -32,7 +32,7 @@ async def reconcile(context: Context, work: Work) -> float | None:
         return None  # watching.py has told the nodes
     wanted, problem = permitted.of_warm_set(warm_set, context.world.models)
     problem = problem or too_large(work.namespace, wanted, context.config.quotas)
-    used = retention.last_used(warm_set, context.world.pods.values(), now=now)
+    used = retention.last_used(warm_set, context.world.mounting(), now=now)
     end = retention.expires(warm_set, used)
     given_up = "Cooled" if is_cooled(warm_set) else retention.EXPIRED if end is not None and now >= end else ""
     found = await _reports(context, warm_set, wanted, given_up=given_up, now=now)

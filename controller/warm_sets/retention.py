@@ -13,7 +13,7 @@ from api.resources import WarmSet
 from controller.objects import durations
 from controller.objects.conditions import condition
 from controller.objects.durations import format_time, parse_time
-from controller.objects.pods import Pod, is_going, is_terminal, models, node
+from controller.objects.pods import Mounting, is_going
 from controller.warm_sets.cooling import is_cooled
 
 PLANNED, EXPIRED = "Planned", "Expired"  # the condition, and its reason
@@ -27,22 +27,19 @@ def asks(warm_set: WarmSet) -> bool:
     return not is_cooled(warm_set) and (planned is None or planned.reason != EXPIRED)
 
 
-def in_use(warm_set: WarmSet, pods: Iterable[Pod]) -> bool:
+def in_use(warm_set: WarmSet, mounting: Iterable[Mounting]) -> bool:
     namespace = warm_set.metadata.namespace
     names = {name if "/" in name else f"{namespace}/{name}" for name in warm_set.spec.models}
-    return any(
-        bool(node(pod)) and not is_going(pod) and not is_terminal(pod) and any(m.model in names for m in models(pod))
-        for pod in pods
-    )
+    return any(not is_going(pod) and any(mount.model in names for mount in models) for pod, models in mounting)
 
 
-def last_used(warm_set: WarmSet, pods: Iterable[Pod], *, now: datetime) -> str:
-    """RFC 3339, for the status; '' where nothing depends on it."""
+def last_used(warm_set: WarmSet, mounting: Iterable[Mounting], *, now: datetime) -> str:
+    """RFC 3339, for the status; '' where nothing depends on it. ``mounting``: what pods on nodes mount."""
     time = _time(warm_set)
     if time is None:
         return ""
     before = warm_set.status.last_used or warm_set.metadata.creation_timestamp or format_time(now)
-    if in_use(warm_set, pods) and now - parse_time(before) > time / _SHARE:
+    if in_use(warm_set, mounting) and now - parse_time(before) > time / _SHARE:
         return format_time(now)
     return before
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -13,6 +14,10 @@ from api import keys
 from controller import manager
 from controller.certificates import trust
 from controller.cluster import owners
+from controller.cluster.roster import Roster
+from controller.cluster.world import World
+from controller.watching import Watching
+from kube.client import Client
 from tests.support.chart import Manifest, containers, node_containers, pick, pod_specs, render
 
 
@@ -181,6 +186,15 @@ def test_the_controller_may_read_every_kind_that_stands_above_a_pod(manifests: l
     rules = pick(manifests, "ClusterRole", "warmset-controller")["rules"]
     granted = {(g, r) for rule in rules if "get" in rule["verbs"] for g in rule["apiGroups"] for r in rule["resources"]}
     assert {(kind.group, kind.plural) for kind in owners.KINDS.values()} <= granted
+
+
+def test_the_controller_may_watch_just_what_it_watches(manifests: list[Manifest]) -> None:
+    rules = pick(manifests, "ClusterRole", "warmset-controller")["rules"]
+    granted = {(g, r) for x in rules if "watch" in x["verbs"] for g in x["apiGroups"] for r in x["resources"]}
+    nobody = cast("Client", None)  # nothing is asked before they run
+    watched = [reflector.resource for reflector in Watching(nobody, World(), Roster()).reflectors.values()]
+    kueues = {("kueue.x-k8s.io", "workloads"), ("kueue.x-k8s.io", "admissionchecks")}
+    assert granted == {(resource.group, resource.plural) for resource in watched} | kueues
 
 
 def test_the_agents_token_is_for_the_broker(manifests: list[Manifest], tmp_path: Path) -> None:

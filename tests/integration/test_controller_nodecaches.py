@@ -14,7 +14,7 @@ from controller.manager import LEASE
 from controller.objects.resources import MODEL, NODE_CACHE, WARM_SET
 from kube.client import Client, Object
 from kube.resources import LEASE as LEASES
-from kube.resources import NODE, POD
+from kube.resources import NODE, PERSISTENT_VOLUME, POD
 from tests.support.control import (
     HOME,
     REVISION,
@@ -111,6 +111,65 @@ async def test_a_volume_that_names_a_model_it_may_not_have_brings_nothing(contro
     await cluster.create(POD, body, namespace="default")
     await asyncio.sleep(1.5)
     assert await wanted_on(cluster, "n1") == []
+
+
+async def bind_volume(client: Client, name: str, *, namespace: str = TEAM, model: str = "team/llama") -> Object:
+    """A static volume of the shape of deploy/examples/persistent-volume.yaml, bound as kube-controller-manager does."""
+    attributes = {keys.ATTRIBUTE_MODEL: model}
+    spec = {
+        "capacity": {"storage": "1Gi"},
+        "accessModes": ["ReadOnlyMany"],
+        "persistentVolumeReclaimPolicy": "Retain",
+        "claimRef": {"namespace": namespace, "name": name},
+        "csi": {"driver": keys.CSI_DRIVER, "volumeHandle": name, "readOnly": True, "volumeAttributes": attributes},
+    }
+    body = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": f"{namespace}-{name}"}, "spec": spec}
+    made = await client.create(PERSISTENT_VOLUME, body)
+    bound = {"status": {"phase": "Bound"}}
+    return await client.patch(PERSISTENT_VOLUME, made["metadata"]["name"], bound, subresource="status")
+
+
+def served_by_kserve(name: str, *, claim: str, on: str) -> Object:
+    """As KServe makes a pod for ``storageUri: pvc://<claim>``; nothing of ours is on it."""
+    mount = {"name": "kserve-pvc-source", "mountPath": "/mnt/models", "readOnly": True}
+    containers = [{"name": "kserve-container", "image": "engine:1", "volumeMounts": [mount]}]
+    volume = {"name": "kserve-pvc-source", "persistentVolumeClaim": {"claimName": claim}}
+    return pod(name, containers=containers, volumes=[volume], nodeName=on)
+
+
+async def test_a_pod_that_mounts_by_a_claim_gets_its_model_on_its_node(control: Control, cluster: Client) -> None:
+    await make_model(cluster)
+    await make_node(cluster, "n1")
+    await make_node(cluster, "n2")
+    await cluster.create(POD, served_by_kserve("early", claim="llama", on="n1"), namespace=TEAM)
+    volume = await bind_volume(cluster, "llama")
+    await eventually(lambda: holds(cluster, "n1"), what="the model on n1")
+    await cluster.create(POD, served_by_kserve("late", claim="llama", on="n2"), namespace=TEAM)
+    await eventually(lambda: holds(cluster, "n2"), what="the model on n2")
+    await cluster.delete(POD, "late", namespace=TEAM, grace_s=0)
+
+    async def free(node: str) -> bool:
+        return not await wanted_on(cluster, node)
+
+    await eventually(lambda: free("n2"), what="n2 free again")
+    released = {"status": {"phase": "Released"}}
+    await cluster.patch(PERSISTENT_VOLUME, volume["metadata"]["name"], released, subresource="status")
+    await eventually(lambda: free("n1"), what="n1 free, for the claim is gone")
+
+
+async def test_a_claim_brings_only_a_model_that_its_namespace_may_have(control: Control, cluster: Client) -> None:
+    await make_model(cluster)
+    await make_model(cluster, "open", allowedNamespaces=["default"])
+    await make_node(cluster, "n1")
+    for name in ("llama", "open"):
+        await bind_volume(cluster, name, namespace="default", model=f"{TEAM}/{name}")
+        await cluster.create(POD, served_by_kserve(name, claim=name, on="n1"), namespace="default")
+
+    async def wanted() -> bool:
+        return bool(await wanted_on(cluster, "n1"))
+
+    await eventually(wanted, what="a model on n1")
+    assert [entry["model"] for entry in await wanted_on(cluster, "n1")] == [keys.model_key(TEAM, "open")]
 
 
 async def test_a_warm_set_by_selector_warms_every_matching_node(control: Control, cluster: Client) -> None:

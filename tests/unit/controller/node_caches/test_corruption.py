@@ -7,7 +7,7 @@ import pytest
 from api import keys
 from api.resources import NodeCache, NodeCacheStatus, NodeModelStatus, ObjectMeta
 from controller.node_caches.corruption import readers
-from controller.objects.pods import Pod
+from controller.objects.pods import MountedModel, Mounting
 
 BEFORE, FOUND, AFTER = "2026-11-22T10:00:00Z", "2026-11-22T10:00:30+00:00", "2026-11-22T10:01:00Z"
 
@@ -19,9 +19,8 @@ def cache(*, corrupted_at: str) -> NodeCache:
     return NodeCache(metadata=ObjectMeta(name="n"), status=NodeCacheStatus(models=[said]))
 
 
-def pod(model: str, *, created: str) -> Pod:
-    csi = {"driver": keys.CSI_DRIVER, "volumeAttributes": {keys.ATTRIBUTE_MODEL: model}}
-    return {"metadata": {"name": "p", "creationTimestamp": created}, "spec": {"volumes": [{"name": "m", "csi": csi}]}}
+def pod(model: str, *, created: str) -> Mounting:
+    return Mounting({"metadata": {"name": "p", "creationTimestamp": created}}, (MountedModel(model),))
 
 
 def test_a_pod_that_mounted_the_model_before_is_told_which_and_when() -> None:

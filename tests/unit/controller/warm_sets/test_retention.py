@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from api import keys
 from api.resources import Condition, ObjectMeta, Placement, Retention, WarmSet, WarmSetSpec, WarmSetStatus
 from controller.objects.durations import format_time
+from controller.objects.pods import MountedModel, Mounting
 from controller.warm_sets.retention import asks, expires, in_use, last_used
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -21,9 +21,8 @@ def warm_set(*, ttl: str | None = "2h", **status: Any) -> WarmSet:
     return WarmSet(metadata=meta, spec=spec, status=WarmSetStatus(**status))
 
 
-def pod(model: str = "team/llama", **spec: Any) -> dict[str, Any]:
-    volume = {"name": "w", "csi": {"driver": keys.CSI_DRIVER, "volumeAttributes": {keys.ATTRIBUTE_MODEL: model}}}
-    return {"metadata": {"name": "p", "namespace": "team"}, "spec": {"volumes": [volume], "nodeName": "n1"} | spec}
+def pod(model: str = "team/llama", **metadata: Any) -> Mounting:
+    return Mounting({"metadata": {"name": "p", "namespace": "team"} | metadata}, (MountedModel(model),))
 
 
 def test_it_counts_from_its_creation_until_a_pod_uses_it() -> None:
@@ -37,9 +36,9 @@ def test_a_use_is_noted_anew_only_after_a_tenth_of_the_time() -> None:
     assert last_used(warm_set(last_used=format_time(NOW - timedelta(minutes=13))), [pod()], now=NOW) == format_time(NOW)
 
 
-def test_a_pod_that_waits_has_ended_or_mounts_something_else_is_no_use() -> None:
-    others = [pod(nodeName=""), pod("team/other"), pod() | {"status": {"phase": "Succeeded"}}]
-    assert not in_use(warm_set(), others)
+def test_a_pod_that_is_going_or_mounts_something_else_is_no_use() -> None:
+    assert in_use(warm_set(), [pod()])
+    assert not in_use(warm_set(), [pod("team/other"), pod(deletionTimestamp=format_time(NOW))])
 
 
 def test_it_ends_when_its_time_has_passed_and_without_a_time_never() -> None:
