@@ -1,7 +1,8 @@
 """Annotations that a workload API drops on the way to its pods, found up the chain of owners.
 
 Kaito copies none of a Workspace's annotations, LLMInferenceService only those with certain prefixes. In namespaces
-that opt in, a pod without the annotation takes ours from the nearest owner that has it.
+that opt in, a pod without the annotation takes ours from the nearest owner that has it. Where the pod's engine looks
+for local weights, and no path is said, they are mounted there.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from api import keys
+from controller.admission.local_weights import local_weights_path
 from controller.groups.jobset import INITIALIZERS
 from controller.groups.owner import Owner
 
@@ -25,4 +27,9 @@ def inherited(pod: dict[str, Any], *, owners: Sequence[Owner]) -> dict[str, str]
     if (meta.get("labels") or {}).get("jobset.sigs.k8s.io/replicatedjob-name") in INITIALIZERS:
         return {}
     owner = next((owner for owner in owners if owner.annotations.get(keys.MODEL)), None)
-    return {} if owner is None else {name: owner.annotations[name] for name in _INHERITED if name in owner.annotations}
+    if owner is None:
+        return {}
+    found = {name: owner.annotations[name] for name in _INHERITED if name in owner.annotations}
+    if (path := local_weights_path(pod)) and keys.PATH not in found and "," not in found[keys.MODEL]:
+        found[keys.PATH] = path
+    return found

@@ -15,6 +15,7 @@ from api import keys
 from api.errors import Forbidden, InvalidRequest, NotFound
 from api.open_path import open_path
 from api.resources import Layout, Model
+from controller.admission.local_weights import without_local_weights
 from controller.admission.storage_initializer import without_download
 from controller.models.permitted import may_use
 from controller.models.requests import Request, requests
@@ -39,7 +40,8 @@ def mutate(pod: Pod, *, namespace: str, models: Mapping[str, Model], host_path_r
     revisions = {request.model: _revision(request, namespace=namespace, models=models) for request in asked}
     hub = next((request.path for request in asked if _layout(request, models) == "hf"), "")
     before: Mapping[str, Any] = pod["spec"]
-    spec = without_download(before, paths={request.path for request in asked})
+    paths = {request.path for request in asked}
+    spec = without_local_weights(without_download(before, paths=paths), paths=paths)
     operations = _changed("/spec/initContainers", before.get("initContainers"), spec.get("initContainers"))
     volumes = list(spec.get("volumes") or ())
     for request in asked:

@@ -6,30 +6,20 @@ runs and perhaps again after it (reinvocationPolicy IfNeeded), so that this is s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
+
+from controller.admission.volumes import Spec, without_volume
 
 # pkg/constants: StorageInitializerContainerName, StorageInitializerVolumeName
 _INITIALIZER = "storage-initializer"
 _VOLUME = "kserve-provision-location"
 
 
-def without_download(spec: Mapping[str, Any], *, paths: Collection[str]) -> Mapping[str, Any]:
+def without_download(spec: Spec, *, paths: Collection[str]) -> Spec:
     """``spec`` itself where nothing is downloaded to any of ``paths``."""
     initializer = next((c for c in spec.get("initContainers") or () if c["name"] == _INITIALIZER), None)
     mounts = (initializer or {}).get("volumeMounts") or ()
     if not any(m["name"] == _VOLUME and m["mountPath"].rstrip("/") in paths for m in mounts):
         return spec
-    return {
-        **spec,
-        "initContainers": [_unmounted(c) for c in spec["initContainers"] if c is not initializer],
-        "containers": [_unmounted(container) for container in spec["containers"]],
-        "volumes": [volume for volume in spec.get("volumes") or () if volume["name"] != _VOLUME],
-    }
-
-
-def _unmounted(container: Mapping[str, Any]) -> dict[str, Any]:
-    if "volumeMounts" not in container:
-        return dict(container)
-    kept = [mount for mount in container["volumeMounts"] if mount["name"] != _VOLUME]
-    return {**container, "volumeMounts": kept}
+    others = [container for container in spec["initContainers"] if container is not initializer]
+    return without_volume({**spec, "initContainers": others}, _VOLUME)

@@ -164,7 +164,9 @@ async def test_a_pod_inherits_from_its_workspace_where_the_namespace_opts_in(con
     assert "schedulingGates" not in before["spec"]
     assert created["metadata"]["annotations"][keys.MAX_HOLD] == "10m"
     assert created["spec"]["schedulingGates"] == [{"name": keys.GATE}]
-    assert created["spec"]["volumes"][0]["csi"]["driver"] == keys.CSI_DRIVER
+    (volume,), (container,) = created["spec"]["volumes"], created["spec"]["containers"]
+    assert volume["csi"]["driver"] == keys.CSI_DRIVER  # in place of the folder that Kaito says is on the node
+    assert [mount["mountPath"] for mount in container["volumeMounts"]] == ["/opt/kaito/models/falcon-40b"]
 
 
 async def test_sub_groups_of_one_replica_go_together(control: Control, cluster: Client) -> None:

@@ -95,7 +95,8 @@ async def test_a_pod_takes_its_owners_annotations_and_keeps_its_own(webhook: Web
     response = (await webhook.inherit(review_of(pod)))["response"]
     (operation,) = json.loads(base64.b64decode(response["patch"]))
     assert operation["path"] == "/metadata/annotations"
-    assert operation["value"] == {"other": "1", keys.MODEL: "falcon", keys.MAX_HOLD: "10m"}
+    own, theirs = {"other": "1"}, {keys.MODEL: "falcon", keys.MAX_HOLD: "10m"}
+    assert operation["value"] == own | theirs | {keys.PATH: "/opt/kaito/models/falcon-40b"}
 
 
 async def test_a_pod_whose_owners_do_not_ask_stays_as_it_is(webhook: Webhook) -> None:

@@ -48,7 +48,11 @@ def of(file: str, uid: str) -> dict[str, str]:
 
 
 def test_a_workspaces_pods_take_its_annotations() -> None:
-    assert of("kaito", "falcon-1") == {keys.MODEL: "falcon", keys.MAX_HOLD: "10m"}
+    assert of("kaito", "falcon-1") == {
+        keys.MODEL: "falcon",
+        keys.MAX_HOLD: "10m",
+        keys.PATH: "/opt/kaito/models/falcon-40b",
+    }
 
 
 def test_an_llm_inference_services_pods_take_its_annotations_through_the_leader_worker_set() -> None:
