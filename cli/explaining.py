@@ -12,20 +12,21 @@ from controller.admission.generated import warm_set_name
 from controller.cluster.owners import Owners, top
 from controller.groups import resolve
 from controller.objects import nodes
-from controller.objects.pods import gates, models, node
+from controller.objects.pods import MountedModel, claims, gates, models, mounted_model, node
 from controller.objects.resources import MODEL, NODE_CACHE, WARM_SET
 from kube.client import ApiError, Client, Object
-from kube.resources import NODE, Resource
+from kube.resources import NODE, PERSISTENT_VOLUME, Resource
 
 # The older of the API's two views of events: it can be asked for those about one object.
 CORE_EVENT = Resource("", "v1", "events", "Event")
+CLAIM = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 MOST_EVENTS = 10
 _STAGES = {name: name.replace("_", " ") for name in Timeline.__struct_fields__}
 
 
 async def pod_lines(client: Client, pod: Object) -> list[str]:
-    mounted = models(pod)
-    if not mounted:
+    mounted, claimed = models(pod), await _claimed(client, pod)
+    if not mounted and not claimed:
         return [
             "the pod mounts no weights: its template has no warmset.dev/model annotation, or had none when it was made"
         ]
@@ -39,11 +40,24 @@ async def pod_lines(client: Client, pod: Object) -> list[str]:
         for condition in (pod.get("status") or {}).get("conditions") or ()
         if condition["type"] == keys.READY_CONDITION
     ]
-    lines += await _group_lines(client, pod)
-    for mount in mounted:
+    if mounted:
+        lines += await _group_lines(client, pod)
+    for mount in dict.fromkeys((*mounted, *claimed)):
         namespace, _, name = mount.model.partition("/")
         lines.append(await _model_line(client, namespace, name))
     return lines
+
+
+async def _claimed(client: Client, pod: Object) -> list[MountedModel]:
+    """What it mounts by claims, as far as the user may see their volumes."""
+    found = []
+    for name in claims(pod):
+        claim = await _readable(client, CLAIM, name, namespace=pod["metadata"]["namespace"])
+        bound_to = claim["spec"].get("volumeName") if claim is not None else ""
+        volume = await _readable(client, PERSISTENT_VOLUME, bound_to) if bound_to else None
+        if volume is not None and (model := mounted_model(volume["spec"].get("csi") or {})):
+            found.append(model)
+    return found
 
 
 async def _group_lines(client: Client, pod: Object) -> list[str]:
@@ -142,9 +156,9 @@ async def _names(client: Client, namespace: str) -> dict[str, str]:
     return {keys.model_key(m["namespace"], m["name"]): f"{m['namespace']}/{m['name']}" for m in metas}
 
 
-async def _readable(client: Client, resource: Resource, name: str) -> Object | None:
+async def _readable(client: Client, resource: Resource, name: str, *, namespace: str = "") -> Object | None:
     try:
-        return await find(client, resource, name)
+        return await find(client, resource, name, namespace=namespace)
     except ApiError as error:
         if error.status != 403:
             raise

@@ -9,6 +9,7 @@ import pytest
 from api.resources import GROUP, VERSION
 from kube.client import ApiError, Client, Object
 from kube.resources import LEASE, MUTATING_WEBHOOK, NODE, PERSISTENT_VOLUME, POD, Resource
+from tests.support.claims import CLAIM
 from tests.support.control import install_crds
 from tests.support.controlplane import HOW_TO_GET, ControlPlane, missing_binaries, start_control_plane
 from tests.support.lws import LEADER_WORKER_SETS, STATEFUL_SETS
@@ -43,7 +44,18 @@ async def cluster(control_plane: ControlPlane) -> AsyncIterator[Client]:
 async def _sweep(client: Client) -> None:
     """Delete what a test can have made; webhooks first, since they would see the rest go."""
     workloads = (LEADER_WORKER_SETS, STATEFUL_SETS)
-    for resource in (MUTATING_WEBHOOK, *workloads, POD, WARM_SETS, MODELS, NODE_CACHES, NODE, LEASE, PERSISTENT_VOLUME):
+    for resource in (
+        MUTATING_WEBHOOK,
+        *workloads,
+        POD,
+        WARM_SETS,
+        MODELS,
+        NODE_CACHES,
+        NODE,
+        LEASE,
+        CLAIM,
+        PERSISTENT_VOLUME,
+    ):
         for obj in await _all(client, resource):
             meta = obj["metadata"]
             if meta.get("namespace") == "kube-system":

@@ -18,6 +18,7 @@ from controller.cluster.owners import KINDS
 from controller.objects.resources import WARM_SET
 from kube.client import Client
 from kube.resources import POD
+from tests.support.claims import bind_volume, served_by_kserve
 from tests.support.control import TEAM, Control, agent_says, controlling, make_model, make_node, pod, wanted_on
 from tests.support.controlplane import ControlPlane
 from tests.support.installation import eventually
@@ -125,6 +126,14 @@ async def test_explain_says_what_a_pod_waits_for(control: Control, cluster: Clie
     text = (await cli("explain", "pod-waits", "-n", TEAM)).out
     assert "WarmSet pod-waits: 0 of 1 groups" in text
     assert (await cli("explain", "nosuch", "-n", TEAM)).code == 3
+
+
+async def test_explain_knows_what_a_pod_mounts_by_a_claim(control: Control, cluster: Client, cli: Cli) -> None:
+    await bind_volume(cluster, "weights", namespace=TEAM, model="team/llama")
+    await cluster.create(POD, served_by_kserve("served", claim="weights", on="n1"), namespace=TEAM)
+    text = (await cli("explain", "served", "-n", TEAM)).out
+    assert "on node n1" in text
+    assert "model team/llama: sha256:" in text
 
 
 async def test_plan_shows_nodes_what_they_hold_and_why_others_are_out(

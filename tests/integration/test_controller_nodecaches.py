@@ -15,6 +15,7 @@ from controller.objects.resources import MODEL, NODE_CACHE, WARM_SET
 from kube.client import Client, Object
 from kube.resources import LEASE as LEASES
 from kube.resources import NODE, PERSISTENT_VOLUME, POD
+from tests.support.claims import bind_volume, served_by_kserve
 from tests.support.control import (
     HOME,
     REVISION,
@@ -113,36 +114,12 @@ async def test_a_volume_that_names_a_model_it_may_not_have_brings_nothing(contro
     assert await wanted_on(cluster, "n1") == []
 
 
-async def bind_volume(client: Client, name: str, *, namespace: str = TEAM, model: str = "team/llama") -> Object:
-    """A static volume of the shape of deploy/examples/persistent-volume.yaml, bound as kube-controller-manager does."""
-    attributes = {keys.ATTRIBUTE_MODEL: model}
-    spec = {
-        "capacity": {"storage": "1Gi"},
-        "accessModes": ["ReadOnlyMany"],
-        "persistentVolumeReclaimPolicy": "Retain",
-        "claimRef": {"namespace": namespace, "name": name},
-        "csi": {"driver": keys.CSI_DRIVER, "volumeHandle": name, "readOnly": True, "volumeAttributes": attributes},
-    }
-    body = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": f"{namespace}-{name}"}, "spec": spec}
-    made = await client.create(PERSISTENT_VOLUME, body)
-    bound = {"status": {"phase": "Bound"}}
-    return await client.patch(PERSISTENT_VOLUME, made["metadata"]["name"], bound, subresource="status")
-
-
-def served_by_kserve(name: str, *, claim: str, on: str) -> Object:
-    """As KServe makes a pod for ``storageUri: pvc://<claim>``; nothing of ours is on it."""
-    mount = {"name": "kserve-pvc-source", "mountPath": "/mnt/models", "readOnly": True}
-    containers = [{"name": "kserve-container", "image": "engine:1", "volumeMounts": [mount]}]
-    volume = {"name": "kserve-pvc-source", "persistentVolumeClaim": {"claimName": claim}}
-    return pod(name, containers=containers, volumes=[volume], nodeName=on)
-
-
 async def test_a_pod_that_mounts_by_a_claim_gets_its_model_on_its_node(control: Control, cluster: Client) -> None:
     await make_model(cluster)
     await make_node(cluster, "n1")
     await make_node(cluster, "n2")
     await cluster.create(POD, served_by_kserve("early", claim="llama", on="n1"), namespace=TEAM)
-    volume = await bind_volume(cluster, "llama")
+    volume = await bind_volume(cluster, "llama", namespace=TEAM, model="team/llama")
     await eventually(lambda: holds(cluster, "n1"), what="the model on n1")
     await cluster.create(POD, served_by_kserve("late", claim="llama", on="n2"), namespace=TEAM)
     await eventually(lambda: holds(cluster, "n2"), what="the model on n2")
