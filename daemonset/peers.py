@@ -224,7 +224,7 @@ def _chunk_of(request: web.Request, running: Running, digest: Digest) -> int | N
         return None
     start, last = int(match.group(1)), int(match.group(2))
     file = running.digests.index(digest)
-    chunk = running.chunks.firsts[file] + start // running.chunks.chunk_bytes
+    chunk = running.chunks.at(file, start)
     if chunk not in running.chunks.of_file(file):
         return None
     place = running.chunks.place(chunk)

@@ -18,7 +18,6 @@ from aiohttp.abc import AbstractStreamWriter
 from daemonset.turnstile import Uplink
 
 PIECE_BYTES = 1 << 20
-_HEADERS = {"Content-Type": "application/octet-stream"}
 
 Around = Callable[[], AbstractContextManager[None]]
 
@@ -31,28 +30,21 @@ def sending(
     The bytes go out within the context that ``around`` makes, at the pace of ``uplink`` where there is one.
     """
     plain = request.transport is None or request.transport.get_extra_info("sslcontext") is None
-    return _BySendfile(opened, around) if plain and uplink is None else _InPieces(opened, around, uplink)
+    return _Sent(opened, around, uplink, by_sendfile=plain and uplink is None)
 
 
-class _BySendfile(web.FileResponse):
-    """By descriptor and not by path, because a file that is complete moves to its place while it is being sent."""
+class _Sent(web.StreamResponse):
+    """By descriptor and not by path, because a file that is complete moves to its place while it is being sent.
 
-    def __init__(self, opened: BinaryIO, around: Around) -> None:
-        super().__init__(f"/proc/self/fd/{opened.fileno()}", headers=_HEADERS)
-        self._opened = opened
-        self._around = around
+    aiohttp's FileResponse opens a file by path once more, and leaves it open where the client hangs up meanwhile.
+    """
 
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        with self._opened, self._around():
-            return await super().prepare(request)
-
-
-class _InPieces(web.StreamResponse):
-    def __init__(self, opened: BinaryIO, around: Around, uplink: Uplink | None) -> None:
-        super().__init__(headers={**_HEADERS, "Accept-Ranges": "bytes"})
+    def __init__(self, opened: BinaryIO, around: Around, uplink: Uplink | None, *, by_sendfile: bool) -> None:
+        super().__init__(headers={"Content-Type": "application/octet-stream", "Accept-Ranges": "bytes"})
         self._opened = opened
         self._around = around
         self._uplink = uplink
+        self._by_sendfile = by_sendfile
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         with self._opened, self._around():
@@ -64,8 +56,12 @@ class _InPieces(web.StreamResponse):
                 self.headers["Content-Range"] = f"bytes {wanted}/{size}"
             self.content_length = max(0, stop - start)
             writer = await super().prepare(request)
-            if request.method != "HEAD":
-                await self._write(start, stop)
+            if request.method != "HEAD" and start < stop:
+                if self._by_sendfile and request.transport is not None:
+                    loop = asyncio.get_running_loop()
+                    await loop.sendfile(request.transport, self._opened, start, stop - start)
+                else:
+                    await self._write(start, stop)
             return writer
 
     async def _write(self, start: int, stop: int) -> None:

@@ -58,6 +58,10 @@ class ChunkMap:
         start = index * self.chunk_bytes
         return Place(file, index, start, min(start + self.chunk_bytes, self.sizes[file]))
 
+    def at(self, file: int, offset: int) -> int:
+        """The chunk with this byte of a file."""
+        return self.firsts[file] + offset // self.chunk_bytes
+
     def of_file(self, file: int) -> range:
         """The numbers of a file's chunks."""
         count = -(-self.sizes[file] // self.chunk_bytes)

@@ -18,7 +18,7 @@ from cache.exchange.ledger import Ledger
 from cache.exchange.stripes import Stripes
 from cache.exchange.view import State
 
-UPSTREAM = -1  # the place that is no member
+UPSTREAM = -1  # the first of the places that are no members; the others follow downwards
 
 Waiter = Callable[[Answer], None]
 
@@ -32,10 +32,11 @@ class Job:
 
 
 class Coordinator:
-    def __init__(self, stripes: Stripes, *, me: int | None, have: int) -> None:
+    def __init__(self, stripes: Stripes, *, me: int | None, have: int, upstream_slots: int = 1) -> None:
         self.stripes = stripes
         self.me = me
         self._ledger = Ledger(stripes, me, have=have)
+        self._upstream = range(UPSTREAM, UPSTREAM - upstream_slots, -1)
         self._changed = threading.Condition()
         self._jobs: dict[int, Job] = {}  # by place: what it is to fetch, or is fetching
         self._void: set[Job] = set()  # of those, the ones that have become pointless
@@ -66,13 +67,13 @@ class Coordinator:
     def void(self, job: Job) -> bool:
         """Has the job become pointless while it was being done?"""
         with self._changed:
-            return self._stopped or job in self._void
+            return self._stopped or job in self._void or bool(self._ledger.have >> job.chunk & 1)
 
     def arrived(self, job: Job) -> None:
         """All bytes of the job's chunk are written."""
         with self._changed:
             if self._jobs.get(job.place) == job:
-                member = None if job.place == UPSTREAM else job.place
+                member = None if job.place in self._upstream else job.place
                 self._ledger.arrived(job.chunk, member=member, now=time.monotonic())
             else:
                 self._ledger.found(job.chunk)
@@ -84,7 +85,7 @@ class Coordinator:
         """The job ended without its chunk."""
         with self._changed:
             if self._jobs.get(job.place) == job:
-                if job.place == UPSTREAM:
+                if job.place in self._upstream:
                     self._ledger.upstream_failed(job.chunk)
                 else:
                     self._ledger.failed(job.place)
@@ -172,7 +173,7 @@ class Coordinator:
 
     def _reachable(self, place: int) -> bool:
         """A member that has not started would hold the request; it is held here instead."""
-        return place == UPSTREAM or self._ledger.started(place)
+        return place in self._upstream or self._ledger.started(place)
 
     def _died(self, member: int) -> None:
         self._ledger.died(member)
@@ -193,7 +194,7 @@ class Coordinator:
         if not self._started:
             return
         now = time.monotonic()
-        decision = decide(self._ledger.view(now))
+        decision = decide(self._ledger.view(now), upstream_slots=len(self._upstream))
         self._ledger.apply(decision, now)
         for member in decision.cancel:
             # The thread finds out; until then its place stays taken.
@@ -201,10 +202,13 @@ class Coordinator:
             if job is not None:
                 self._void.add(job)
         if decision.upstream is not None:
-            self._jobs[UPSTREAM] = Job(UPSTREAM, decision.upstream)
+            place = next(place for place in self._upstream if place not in self._jobs)
+            self._jobs[place] = Job(place, decision.upstream)
         for member, chunk in decision.peers:
             self._jobs[member] = Job(member, chunk)
         for chunk in list(self._waiters):
             if decision.release & bit(chunk):
                 self._answer(chunk, Answer.REFUSE)
         self._changed.notify_all()
+        if decision.upstream is not None and any(place not in self._jobs for place in self._upstream):
+            self._decide()

@@ -58,28 +58,35 @@ class Contacts:
 class Group:
     """``members`` are names, the same list on every node; ``me`` is this node's own, None for one that came later.
 
-    Without ``access`` members do not prove themselves to each other.
+    ``above`` are the members of the cohort that this one reads from, none where it reads the origin. Without ``access``
+    members do not prove themselves to each other.
     """
 
     members: tuple[str, ...]
     me: str | None
     contacts: Contacts
     access: Access | None = None
+    above: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         own = {self.me} if self.me is not None else set()
         object.__setattr__(self, "members", tuple(sorted({*self.members, *own})))
+        object.__setattr__(self, "above", tuple(sorted(self.above)))
 
     @classmethod
-    def listed(cls, addresses: Iterable[str], *, me: str, access: Access | None = None) -> Group:
+    def listed(
+        cls, addresses: Iterable[str], *, me: str, access: Access | None = None, above: Iterable[str] = ()
+    ) -> Group:
         """Of addresses (host:port), which are the members' names too; with ``access`` they all have the same key."""
         key = access.tls.identity.key if access else ""
-        members = tuple(addresses)
-        return cls(members, me, Contacts({member: Contact(member, key) for member in members}), access)
+        members, read_from = tuple(addresses), tuple(above)
+        contacts = Contacts({member: Contact(member, key) for member in (*members, *read_from)})
+        return cls(members, me, contacts, access, read_from)
 
     @property
     def others(self) -> tuple[str, ...]:
-        return tuple(member for member in self.members if member != self.me)
+        """Everybody of whom something can be had."""
+        return tuple(member for member in (*self.members, *self.above) if member != self.me)
 
 
 class ReadsBytes(Protocol):

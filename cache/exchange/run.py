@@ -16,6 +16,8 @@ import structlog
 
 from api.digest import Digest
 from api.errors import Cancelled, Forbidden, NotFound, SourceUnavailable, Unauthorized, WarmsetError
+from cache.exchange.ascent import Ascent
+from cache.exchange.carrier import Carrier
 from cache.exchange.coordinator import UPSTREAM, Coordinator, Job
 from cache.exchange.files import PIECE_BYTES, Files, Ingests
 from cache.exchange.group import DOES_NOT_SEND, WRONG_BYTES, Exchanges, ReadsBytes, Running
@@ -41,6 +43,7 @@ UPSTREAM_POLICY = RetryPolicy()
 UNREACHABLE = (SourceUnavailable, NotFound, Unauthorized, Forbidden)
 DESERTED_S = 10.0  # members that begin at the same time as one who joins them are there by then
 HASHERS = 2
+SLOTS_BELOW = 2  # requests that a member has under way to the cohort above, which holds them: one would leave gaps
 _TICK_S = 0.1
 _LEAVE_S = 10.0
 
@@ -103,6 +106,7 @@ class _Run:
         self._id = exchange_id
         self._group = group
         self._members = group.members
+        self._names = (*group.members, *group.above)  # whoever bytes may come from, numbered through
         self._me = None if group.me is None else group.members.index(group.me)
         self._open_session = open_session
         self._meter = meter
@@ -111,7 +115,13 @@ class _Run:
         self._upstream = Link(UPSTREAM_POLICY, self._stop, throttle, meter)
         self._peers = Link(RetryPolicy(attempts=1), self._stop, throttle, meter, from_peer=True)
         stripes = Stripes(seed=exchange_id, members=group.members, chunks=files.chunks.chunks)
-        self.coordinator = Coordinator(stripes, me=self._me, have=files.have)
+        self._slots = SLOTS_BELOW if group.above else 1
+        self.coordinator = Coordinator(stripes, me=self._me, have=files.have, upstream_slots=self._slots)
+        self._carrier = Carrier(files, self.coordinator)
+        self._ascent: Ascent | None = None
+        if group.above:
+            self._ascent = Ascent(group, exchange=exchange_id, carrier=self._carrier, link=self._peers)
+        self._wrong: dict[int, set[int]] = {}  # by member of ours, whose chunks they were above
         self._abort: list[Callable[[], None]] = []  # wakes threads out of what they wait for
         self._error: BaseException | None = None
         self._lock = threading.Lock()
@@ -122,7 +132,8 @@ class _Run:
 
     def run(self, cancel: threading.Event, on_progress: Callable[[Progress], None] | None) -> None:
         others = [member for member in range(len(self._members)) if member != self._me]
-        bodies: list[Callable[[], None]] = [self._fetch_upstream, *[self._hash] * HASHERS]
+        bodies: list[Callable[[], None]] = [self._hash] * HASHERS
+        bodies += [self._bound(self._fetch_upstream, UPSTREAM - slot) for slot in range(self._slots)]
         for member in others:
             bodies += [self._bound(self._fetch_from, member), self._bound(self._watch, member)]
         threads = [threading.Thread(target=self._guarded, args=(body,), daemon=True) for body in bodies]
@@ -132,13 +143,15 @@ class _Run:
             # Who starts last must not fetch what all others have: hear them first.
             for _ in others:
                 self._first.acquire(timeout=FIRST_S)
-            for member in self.blamed():
-                self.coordinator.set_aside(member)
+            for source in self.blamed():
+                self._avoid(source)
             self.coordinator.start()
             while not (self._files.complete or self._stop.is_set()):
                 self._stop.wait(_TICK_S)
                 if cancel.is_set():
                     self._leave(Cancelled("the transfer was cancelled"))
+                if self._ascent is not None:
+                    self._ascent.hurry()
                 if self._me is None and time.monotonic() - self._last_company > DESERTED_S:
                     self._leave(Deserted())
                 if on_progress is not None:
@@ -147,12 +160,14 @@ class _Run:
             self._leave(None)
             for thread in threads:
                 thread.join(_LEAVE_S)
+            if self._ascent is not None:
+                self._ascent.close()
         if self._error is not None:
             raise self._error
 
     @staticmethod
-    def _bound(body: Callable[[int], None], member: int) -> Callable[[], None]:
-        return lambda: body(member)
+    def _bound(body: Callable[[int], None], place: int) -> Callable[[], None]:
+        return lambda: body(place)
 
     def _guarded(self, body: Callable[[], None]) -> None:
         try:
@@ -169,6 +184,8 @@ class _Run:
             aborts = list(self._abort)
         self.coordinator.stop()
         self._files.end()
+        if self._ascent is not None:
+            self._ascent.abort()
         for abort in aborts:
             abort()
 
@@ -187,17 +204,24 @@ class _Run:
 
     # -- threads
 
-    def _fetch_upstream(self) -> None:
+    def _fetch_upstream(self, place: int) -> None:
         scratch = aligned_buffer(PIECE_BYTES)
-        while (job := self.coordinator.next(UPSTREAM)) is not None:
+        while (job := self._next_of_origin(place, scratch)) is not None:
             session = self._open_session()
             with contextlib.closing(session), self._abortable(session.abort):
                 try:
                     while job is not None:
-                        self._fetch(job, session, scratch, link=self._upstream)
-                        job = self.coordinator.next(UPSTREAM)
+                        self._carrier.fetch(job, session, scratch, link=self._upstream, source=None)
+                        job = self._next_of_origin(place, scratch)
                 except UNREACHABLE as error:
                     self._lose_upstream(error)
+
+    def _next_of_origin(self, place: int, scratch: memoryview) -> Job | None:
+        """The next chunk to be read from the origin, once the cohort above brings no more."""
+        while (job := self.coordinator.next(place)) is not None:
+            if self._ascent is None or not self._ascent.brings(job, scratch):
+                return job
+        return None
 
     def _lose_upstream(self, error: WarmsetError) -> None:
         """Peers may still bring all of it. Raises ``error`` where they cannot."""
@@ -221,7 +245,7 @@ class _Run:
                 try:
                     while job is not None:
                         asked = job
-                        self._fetch(job, session, scratch, link=self._peers)
+                        self._carrier.fetch(job, session, scratch, link=self._peers, source=member)
                         strikes = 0
                         job = self.coordinator.next(member)
                     continue
@@ -241,34 +265,6 @@ class _Run:
             if strikes >= MAX_STRIKES and self.coordinator.alive(member):
                 self._set_aside(member, reason=DOES_NOT_SEND, message=f"it does not send what it has: {problem}")
             self._stop.wait(WATCH_S)
-
-    def _fetch(self, job: Job, session: Session | PeerSession, scratch: memoryview, *, link: Link) -> None:
-        place = self._files.chunks.place(job.chunk)
-        wanted = self._files.wanted[place.file]
-        member = None if job.place == UPSTREAM else job.place
-        reader = BlobReader(session, wanted.digest, size=wanted.size, start=place.start, stop=place.stop, link=link)
-        done = 0
-        try:
-            while place.start + done < place.stop and not self.coordinator.void(job):
-                filled = reader.fill(scratch)
-                self._files.write(job.chunk, place.start + done, scratch[:filled], member=member)
-                done += filled
-        except BaseException:
-            self._meter.undo(reader.received)
-            self.coordinator.failed(job)
-            raise
-        finally:
-            reader.close()
-        if place.start + done < place.stop:
-            self._meter.undo(done)
-            self.coordinator.failed(job)
-            return
-        first = self._files.settle(job.chunk)
-        self.coordinator.arrived(job)
-        if first:
-            self._files.arrived(job.chunk)
-        else:
-            self._meter.undo(done)
 
     def _watch(self, member: int) -> None:
         watch = PeerWatch(self._group, self._members[member], exchange=self._id, chunks=self._files.chunks.chunks)
@@ -314,13 +310,25 @@ class _Run:
         if len(members) > 1:
             return  # who knows which one it was
         (member,) = members
-        owner = self.coordinator.stripes.owner(chunk)
-        if member != owner and owner in self.blamed():
-            return  # it passed on in good faith what it had from there
+        if member < len(self._members) and self._in_good_faith(chunk, member):
+            return
         self._set_aside(member, reason=WRONG_BYTES, message="it served wrong bytes")
 
+    def _in_good_faith(self, chunk: int, member: int) -> bool:
+        """May it have passed on what it had from somebody else?"""
+        owner = self.coordinator.stripes.owner(chunk)
+        if member != owner and owner in self.blamed():
+            return True
+        if self._ascent is None:
+            return False
+        # One liar above spoils the chunks that it owns there. Whoever has spoilt others' too does it himself.
+        place = self._files.chunks.place(chunk)
+        spoilt = self._wrong.setdefault(member, set())
+        spoilt.add(self._ascent.owner(place.file, place.start))
+        return len(spoilt) < 2
+
     def blamed(self) -> frozenset[int]:
-        peers = map(self._group.contacts.known_as, self._members)
+        peers = map(self._group.contacts.known_as, self._names)
         return frozenset(n for n, peer in enumerate(peers) if self._exchanges.serves_wrong_bytes(peer))
 
     def _read_again(self, session: Session | PeerSession, chunk: int, into: memoryview, *, link: Link) -> None:
@@ -333,7 +341,13 @@ class _Run:
 
     def _set_aside(self, member: int, *, reason: str, message: str) -> None:
         if not self._stop.is_set():
-            peer = self._group.contacts.known_as(self._members[member])
+            peer = self._group.contacts.known_as(self._names[member])
             log.warning("exchange.peer_set_aside", peer=peer, reason=reason, why=message)
             self._exchanges.set_aside(peer, reason=reason, message=message)
-            self.coordinator.set_aside(member)
+            self._avoid(member)
+
+    def _avoid(self, source: int) -> None:
+        if source < len(self._members):
+            self.coordinator.set_aside(source)
+        elif self._ascent is not None:
+            self._ascent.set_aside(source)

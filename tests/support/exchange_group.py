@@ -6,7 +6,8 @@ import asyncio
 import os
 import socket
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,8 +18,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from api.reference import parse_reference
 from cache.exchange.authority.admission import Admission
 from cache.exchange.authority.tls import PeerTls
+from cache.exchange.bits import below
 from cache.exchange.group import Exchanges, Group
 from cache.exchange.holding import remembered
+from cache.exchange.peer import write_state
+from cache.exchange.view import State
 from cache.pull import Pulled, pull
 from cache.sources import SourceOptions
 from cache.store import Store
@@ -113,7 +117,8 @@ class Serving:
 class Node:
     """``listen`` is where it serves, if something stands before ``me``; ``limit`` is for what it takes in.
 
-    ``group`` in place of the list, where members are more than addresses; ``admission`` is then asked of all clients.
+    ``above`` are the members of the cohort that it reads from; ``group`` in place of both lists, where members are more
+    than addresses; ``admission`` is then asked of all clients.
     """
 
     def __init__(
@@ -121,6 +126,7 @@ class Node:
         root: Path,
         *,
         members: Sequence[str] = (),
+        above: Sequence[str] = (),
         me: str,
         listen: str = "",
         group: Group | None = None,
@@ -129,7 +135,7 @@ class Node:
         self.address = me
         self.limit: Rate | None = None
         self.cancel = threading.Event()
-        self.exchanges = Exchanges(group or Group.listed(members, me=me))
+        self.exchanges = Exchanges(group or Group.listed(members, me=me, above=above))
         self.store = Store.open(root)
         for holding in remembered(self.store):
             self.exchanges.hold(holding)
@@ -172,11 +178,14 @@ def start_linked_nodes(stack: ExitStack, folder: Path, *, count: int) -> list[tu
     return found
 
 
-def start_nodes(stack: ExitStack, folder: Path, *, count: int, strangers: Sequence[str] = ()) -> list[Node]:
-    """``strangers`` are addresses in the members' list that the caller serves, or nobody."""
+def start_nodes(
+    stack: ExitStack, folder: Path, *, count: int, strangers: Sequence[str] = (), above: Sequence[str] = ()
+) -> list[Node]:
+    """``strangers`` are addresses in the members' list that the caller serves, or nobody; ``above`` as of a Node."""
     own = [free_address() for _ in range(count)]
     members = [*own, *strangers]
-    return [stack.enter_context(Node(folder / f"node-{i}", members=members, me=me)) for i, me in enumerate(own)]
+    nodes = [Node(folder / f"node-{i}", members=members, above=above, me=me) for i, me in enumerate(own)]
+    return [stack.enter_context(node) for node in nodes]
 
 
 def begin(nodes: Sequence[Node], reference: str, *, plain_http: str) -> list[threading.Thread]:
@@ -200,3 +209,27 @@ def wait_for(threads: Sequence[threading.Thread], nodes: Sequence[Node]) -> None
     for node in nodes:
         if node.error is not None:
             raise node.error
+
+
+def at_half(node: Node, model: Model, then: Callable[[], None]) -> None:
+    """Wait until the node has about half of its chunks."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        running = next(iter(node.exchanges._running.values()), None)
+        if running is not None and running.coordinator.state.have.bit_count() >= model.chunks // 2:
+            return then()
+        time.sleep(0.01)
+    raise AssertionError("the pull never came to its half")
+
+
+class Impostor:
+    """A member that says that it has all, and answers a request for bytes as ``blob`` does."""
+
+    def __init__(self, stack: ExitStack, model: Model, blob: Callable[[web.Request], object]) -> None:
+        async def state(_: web.Request) -> web.Response:
+            return web.Response(body=write_state(State(have=below(model.chunks)), chunks=model.chunks))
+
+        app = web.Application()
+        app.add_routes([web.get("/exchange/v1/{id}", state), web.get("/v2/warmset/{id}/blobs/{digest}", blob)])
+        self.address = free_address()
+        stack.enter_context(Serving(app, address=self.address))

@@ -5,8 +5,7 @@ Rows of docs/faults.md; whole processes are killed, stopped and cut apart in tes
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -25,9 +24,10 @@ from cache.transfer.throttle import Rate
 from daemonset import peers
 from tests.support.exchange_group import (
     MIB,
+    Impostor,
     Model,
     Node,
-    Serving,
+    at_half,
     begin,
     free_address,
     pull_together,
@@ -57,30 +57,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peer, "_NETWORK", Network(connect_timeout_s=3.0, stall_s=5.0))
     monkeypatch.setattr(peers, "HOLD_S", 0.5)
     monkeypatch.setattr(run, "UPSTREAM_POLICY", RetryPolicy(attempts=3, first_s=0.1))
-
-
-def at_half(node: Node, model: Model, then: Callable[[], None]) -> None:
-    """Wait until the node has about half of its chunks."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        running = next(iter(node.exchanges._running.values()), None)
-        if running is not None and running.coordinator.state.have.bit_count() >= model.chunks // 2:
-            return then()
-        time.sleep(0.01)
-    raise AssertionError("the pull never came to its half")
-
-
-class Impostor:
-    """A member that says that it has all, and answers a request for bytes as ``blob`` does."""
-
-    def __init__(self, stack: ExitStack, model: Model, blob: Callable[[web.Request], object]) -> None:
-        async def state(_: web.Request) -> web.Response:
-            return web.Response(body=write_state(State(have=below(model.chunks)), chunks=model.chunks))
-
-        app = web.Application()
-        app.add_routes([web.get("/exchange/v1/{id}", state), web.get("/v2/warmset/{id}/blobs/{digest}", blob)])
-        self.address = free_address()
-        stack.enter_context(Serving(app, address=self.address))
 
 
 def named(node: Node) -> set[tuple[str, str]]:
