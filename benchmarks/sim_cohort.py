@@ -13,14 +13,16 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from benchmarks.sim_links import ORIGIN, Link, Links, Transfer
+from cache.exchange.above import Above
 from cache.exchange.answer import Answer
-from cache.exchange.cohorts import Cohort, ancestors
+from cache.exchange.cohorts import Cohort
 from cache.exchange.decide import Decision, decide
 from cache.exchange.ledger import Ledger
 from cache.exchange.stripes import Stripes
 from cache.exchange.view import View
 
 Policy = Callable[[View], Decision]
+SECOND = 0.01  # of the time that one node's pull takes: pauses are in seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ class _Request:
     chunk: int
     upstream: bool
     transfer: Transfer | None = None
+    since: float = 0.0
+    refused: set[int] = field(default_factory=set)  # by members of the cohort above
 
 
 @dataclass
@@ -68,6 +72,7 @@ class _Node:
     cohort: int
     fate: Fate
     ledger: Ledger
+    above: Above | None = None
     alive: bool = True
     started: bool = False
     held: list[_Request] = field(default_factory=list)
@@ -113,7 +118,8 @@ class Simulation:
                 me = None if fate.joiner else own.index(name)
                 number = len(self._nodes)
                 (self._joiners if fate.joiner else self._members)[index].append(number)
-                self._nodes.append(_Node(number, index, fate, Ledger(stripes, me)))
+                read_from = None if cohort.parent is None else Above(self._stripes[cohort.parent], fate.start, SECOND)
+                self._nodes.append(_Node(number, index, fate, Ledger(stripes, me), read_from))
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
         self._now = 0.0
@@ -175,11 +181,12 @@ class Simulation:
         for request in [*mine, *node.held]:
             self._hang_up(request)
             asker = self._nodes[request.asker]
-            if request.upstream:
-                asker.upstream.pop(request.chunk)
-                asker.ledger.upstream_failed(request.chunk)
-            else:
+            if not request.upstream:
                 asker.peers.pop(self._member(node))
+            elif asker.alive and asker.above is not None:
+                asker.above.failed(self._member(node), since=request.since, now=self._now)
+                request.transfer = None
+                self._ask_upstream(request)
         for number in [*self._members[node.cohort], *self._joiners[node.cohort]]:
             other = self._nodes[number]
             if other.started and other.alive and node.ledger.me is not None:
@@ -223,35 +230,39 @@ class Simulation:
             if decision.release:
                 self._refuse(node, decision.release)
             if decision.upstream is not None:
-                request = _Request(node.number, self._source(node, decision.upstream), decision.upstream, True)
+                request = _Request(node.number, ORIGIN, decision.upstream, True)
                 node.upstream[request.chunk] = request
-                self._send_request(request)
+                self._ask_upstream(request)
             for member, chunk in decision.peers:
                 request = _Request(node.number, self._members[node.cohort][member], chunk, False)
                 node.peers[member] = request
-                self._send_request(request)
+                self._asked(self._nodes[request.holder], request)
             if not decision.cancel and decision.upstream is None:
                 return
 
     def _slots(self, node: _Node) -> int:
         return 1 if self._cohorts[node.cohort].parent is None else 2
 
-    def _source(self, node: _Node, chunk: int) -> int:
-        """The first living rank for the chunk in the nearest cohort above that lives; the origin above the root."""
-        for above in ancestors(self._cohorts, node.cohort):
-            members = self._members[above]
-            for rank in self._stripes[above].ranks(chunk):
-                holder = self._nodes[members[rank]]
-                if holder.alive and not (holder.ledger.released >> chunk & 1 and not holder.ledger.have >> chunk & 1):
-                    return holder.number
-        return ORIGIN
-
-    def _send_request(self, request: _Request) -> None:
-        if request.holder == ORIGIN:
-            self._sent[request.chunk] += 1
-            self._transfer(request)
-        else:
-            self._asked(self._nodes[request.holder], request)
+    def _ask_upstream(self, request: _Request) -> None:
+        """As cache.exchange.ascent does; who is dead, or has not started, is found out at once."""
+        node = self._nodes[request.asker]
+        if not node.alive or node.upstream.get(request.chunk) is not request:
+            return None
+        parent = self._cohorts[node.cohort].parent
+        if node.above is not None and parent is not None:
+            request.since = self._now
+            while (member := node.above.next(request.chunk, refused=request.refused, now=self._now)) is not None:
+                holder = self._nodes[self._members[parent][member]]
+                if holder.alive and holder.started:
+                    node.above.answered(member, now=self._now)
+                    request.holder = holder.number
+                    return self._asked(holder, request)
+                node.above.failed(member, since=self._now, now=self._now)
+            if node.above.patient(self._now):
+                return self._at(self._now + self._told_every, lambda: self._ask_upstream(request))
+        request.holder = ORIGIN
+        self._sent[request.chunk] += 1
+        return self._transfer(request)
 
     def _asked(self, holder: _Node, request: _Request) -> None:
         if not holder.started:
@@ -277,8 +288,8 @@ class Simulation:
         """The answer carries the holder's state, which says why."""
         asker = self._nodes[request.asker]
         if request.upstream:
-            asker.upstream.pop(request.chunk)
-            asker.ledger.upstream_failed(request.chunk)
+            request.refused.add(self._member(holder))
+            self._at(self._now, lambda: self._ask_upstream(request))
         else:
             asker.peers.pop(self._member(holder))
             asker.ledger.heard(self._member(holder), holder.ledger.state)

@@ -40,13 +40,3 @@ def part(domains: Mapping[str, str]) -> tuple[Cohort, ...]:
         Cohort(domain, members, None if index == 0 else (index - 1) // 2)
         for index, (domain, members) in enumerate(parts)
     )
-
-
-def ancestors(cohorts: tuple[Cohort, ...], index: int) -> tuple[int, ...]:
-    """From the parent up to the root."""
-    found: list[int] = []
-    parent = cohorts[index].parent
-    while parent is not None:
-        found.append(parent)
-        parent = cohorts[parent].parent
-    return tuple(found)

@@ -59,10 +59,18 @@ def test_everybody_who_lives_ends_with_all_chunks_whoever_is_late_slow_or_dies(
 
 
 @MODEST
+@given(st.integers(2, 12), st.integers(2, 40), st.text(max_size=4))
+def test_while_nobody_fails_a_tree_of_cohorts_takes_one_copy(nodes: int, chunks: int, seed: str) -> None:
+    cohorts = part({f"n{i}": f"rack-{i % 3}" for i in range(nodes)})
+    links = SerialLinks(rates(nodes, chunks, up=[1.0] * nodes, down=[1.0] * nodes))
+    outcome = Simulation(cohorts, chunks=chunks, links=links, seed=seed, limit=20.0).run()
+    assert not outcome.stalled
+    assert outcome.origin_chunks == (1,) * chunks
+
+
+@MODEST
 @given(st.data(), st.integers(2, 12), st.integers(4, 40))
-def test_a_tree_of_cohorts_ends_too_and_only_the_root_reads_the_origin(
-    data: st.DataObject, nodes: int, chunks: int
-) -> None:
+def test_a_tree_of_cohorts_ends_too_whoever_is_late_or_dies(data: st.DataObject, nodes: int, chunks: int) -> None:
     cohorts = part({f"n{i}": f"rack-{i % 3}" for i in range(nodes)})
     links = SerialLinks(rates(nodes, chunks, up=[1.0] * nodes, down=[1.0] * nodes))
     outcome = Simulation(

@@ -32,6 +32,9 @@ from tests.support.exchange_group import (
 from tests.support.fake_registry import FakeRegistry
 
 
+COPIES = 1.3  # by itself each cohort would take one; on a busy machine some chunks are fetched twice
+
+
 @pytest.fixture
 def model() -> Iterator[Model]:
     with FakeRegistry() as registry:
@@ -61,7 +64,7 @@ def test_only_the_root_reads_the_origin(model: Model, stack: ExitStack, tmp_path
         nodes += read_from
     pull_together(nodes, model.pinned, plain_http=model.registry.host)
     model.check(nodes)
-    assert model.sent <= 1.1 * model.size
+    assert model.sent <= COPIES * model.size
 
 
 def test_a_cohort_that_is_warm_already_is_read_to_the_last_byte(model: Model, stack: ExitStack, tmp_path: Path) -> None:
@@ -82,7 +85,7 @@ def test_where_nobody_above_is_there_in_time_the_origin_is_read_once(
     nodes = start_nodes(stack, tmp_path, count=2, above=[free_address(), free_address()])
     pull_together(nodes, model.pinned, plain_http=model.registry.host)
     model.check(nodes)
-    assert model.sent <= 1.1 * model.size
+    assert model.sent <= COPIES * model.size
 
 
 @pytest.mark.parametrize("how", ["killed", "cut off"])
