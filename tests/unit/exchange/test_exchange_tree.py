@@ -31,7 +31,6 @@ from tests.support.exchange_group import (
 )
 from tests.support.fake_registry import FakeRegistry
 
-
 COPIES = 1.3  # by itself each cohort would take one; on a busy machine some chunks are fetched twice
 
 
