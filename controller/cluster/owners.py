@@ -16,7 +16,7 @@ from api.resources import WorkloadPlacement
 from controller.groups import Owner, gang_reference
 from controller.groups.owner import of_object, of_reference
 from controller.groups.podgroup import PARENT
-from controller.groups.templates import Expected, expected, tells
+from controller.groups.templates import Expected, expected, teller, tells
 from kube.client import ApiError, Client
 from kube.resources import POD, Resource
 
@@ -80,7 +80,7 @@ class Owners:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._known: dict[tuple[str, ...], _Remembered] = {}
-        self._expected: dict[tuple[str, ...], tuple[Expected | None, float]] = {}
+        self._expected: dict[tuple[str, ...], tuple[tuple[Expected, ...], float]] = {}
 
     async def chain(self, pod: dict[str, Any], *, namespace: str = "") -> tuple[Owner, ...]:
         """The pod's controllers, nearest first; ``namespace`` stands in at admission, where the pod has none.
@@ -118,10 +118,11 @@ class Owners:
                 return self._remember(memory, obj).owner
         return None  # it may come after its pods, so that is not remembered
 
-    async def expected(self, workload: WorkloadPlacement, *, namespace: str) -> Expected | None:
-        """What groups the workload will make; None where its kind does not tell. Raises as ``chain``."""
+    async def expected(self, workload: WorkloadPlacement, *, namespace: str) -> tuple[Expected, ...]:
+        """What kinds of group the workload will make; none where its own kind does not tell. Raises as ``chain``."""
         if not tells(workload.api_version, workload.kind):
-            return None
+            return ()
+        workload = teller(workload)
         memory = (workload.api_version, workload.kind, namespace, workload.name)
         known = self._expected.get(memory)
         if known is not None and time.monotonic() - known[1] < FRESH_TEMPLATE_S:
@@ -130,7 +131,7 @@ class Owners:
         obj = None if resource is None else await self._get(resource, workload.name, namespace)
         if len(self._expected) >= MOST_REMEMBERED:
             self._expected.clear()
-        found = None if obj is None else expected(obj)
+        found = () if obj is None else expected(obj)
         self._expected[memory] = found, time.monotonic()
         return found
 

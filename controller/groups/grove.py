@@ -36,16 +36,21 @@ def resolve(subject: Subject) -> GroupMember | None:
     top = subject.owner("PodCliqueSet", group="grove.io")
     index = whole_number(labels.get(_PREFIX + "podclique-pod-index"), least=0)
     scaling_group = labels.get(_PREFIX + "podcliquescalinggroup")
+    replica = labels.get(_PREFIX + "podcliqueset-replica-index", "")
+    within = f"{labels.get('app.kubernetes.io/part-of', '') if top is None else top.name}-{replica}-"  # begins names
     if scaling_group is None:
         name = labels.get(_PREFIX + "podclique", "")
         size = int(clique.spec.get("replicas", 1)) if clique is not None else 1
-        return _member(subject, name, size=max(1, size), leader=index == 0, top=top, index=index)
+        return _member(
+            subject, name, size=max(1, size), leader=index == 0, top=top, index=index, kind=name.removeprefix(within)
+        )
     name = f"{scaling_group}-{labels.get(_PREFIX + 'podcliquescalinggroup-replica-index', '')}"
-    parts = _cliques(top, scaling_group, replica=labels.get(_PREFIX + "podcliqueset-replica-index", ""))
+    kind = scaling_group.removeprefix(within)
+    parts = _cliques(top, kind)
     role = labels.get(_PREFIX + "podclique", "").removeprefix(f"{name}-")
     first = parts[0].role == role if parts else False
     size = total(parts) if parts else _declared(subject) or 1
-    return _member(subject, name, size=size, leader=first and index == 0, top=top, role=role, parts=parts)
+    return _member(subject, name, size=size, leader=first and index == 0, top=top, kind=kind, role=role, parts=parts)
 
 
 def _member(
@@ -55,6 +60,7 @@ def _member(
     size: int,
     leader: bool,
     top: Owner | None,
+    kind: str,
     index: int | None = None,
     role: str = "",
     parts: tuple[Part, ...] = (),
@@ -69,6 +75,7 @@ def _member(
         leader=leader,
         incarnation=top.uid if top is not None else "",
         topology_key=_packed_within(subject),
+        kind=kind,
         role=role,
         parts=parts,
     )
@@ -88,17 +95,16 @@ def _packed_within(subject: Subject) -> str:
     return ""
 
 
-def _cliques(top: Owner | None, scaling_group: str, *, replica: str) -> tuple[Part, ...]:
-    """The scaling group's cliques, as the PodCliqueSet's template has them; ``scaling_group`` is its full name."""
+def _cliques(top: Owner | None, scaling_group: str) -> tuple[Part, ...]:
+    """The scaling group's cliques, as the PodCliqueSet's template has them."""
     template: Mapping[str, Any] = (top.spec.get("template") or {}) if top is not None else {}
     groups = template.get("podCliqueScalingGroups") or ()
-    short = scaling_group.removeprefix(f"{top.name}-{replica}-") if top is not None else ""
-    names = next((group.get("cliqueNames") or () for group in groups if group.get("name") == short), ())
+    names = next((group.get("cliqueNames") or () for group in groups if group.get("name") == scaling_group), ())
     cliques = {clique["name"]: clique for clique in template.get("cliques") or ()}
-    return asking(_part(cliques[name]) for name in names if name in cliques)
+    return asking(clique_part(cliques[name]) for name in names if name in cliques)
 
 
-def _part(clique: Mapping[str, Any]) -> Part:
+def clique_part(clique: Mapping[str, Any]) -> Part:
     spec = clique.get("spec") or {}
     template = {"metadata": {"annotations": clique.get("annotations") or {}}, "spec": spec.get("podSpec") or {}}
     return Part(clique["name"], int(spec.get("replicas", 1)), template)

@@ -52,6 +52,7 @@ def resolve(subject: Subject) -> GroupMember | None:
         exclusive_namespace=subject.namespace,
         role="leader" if leads else "worker",
         parts=parts,
+        kind=labels.get("disaggregatedset.x-k8s.io/role", ""),
     )
     level = annotations.get(_PREFIX + "subgroup-exclusive-topology")
     return whole if not level else _subgroup(subject, whole, level=level, size=size)

@@ -71,7 +71,8 @@ class GroupMember:
 
     ``topology_key`` is a node label that the group itself asked to stay within. An ``exclusive`` group shares its
     domain with no other of its system, within ``exclusive_namespace`` where that is given. Groups with the same
-    ``whole`` are parts of it, planned apart and let go together.
+    ``whole`` are parts of it, planned apart and let go together. ``kind`` says which of its workload's kinds of group
+    it is, where that makes several.
     """
 
     system: str
@@ -89,6 +90,7 @@ class GroupMember:
     role: str = ""
     parts: tuple[Part, ...] = ()
     whole: str = ""
+    kind: str = ""
 
     @property
     def id(self) -> str:

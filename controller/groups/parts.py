@@ -21,7 +21,7 @@ def asking(parts: Iterable[Part]) -> tuple[Part, ...]:
     declared = tuple(part for part in parts if part.count > 0)
     for part in declared:
         shape(_pod(part.template) or {"metadata": {}, "spec": {}})
-    return tuple(part for part in declared if _asks(part.template)) or declared
+    return tuple(part for part in declared if asks(part)) or declared
 
 
 def total(parts: Iterable[Part]) -> int:
@@ -59,5 +59,5 @@ def _pod(template: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"metadata": template.get("metadata") or {}, "spec": template["spec"]}
 
 
-def _asks(template: Mapping[str, Any]) -> bool:
-    return keys.MODEL in ((template.get("metadata") or {}).get("annotations") or {})
+def asks(part: Part) -> bool:
+    return keys.MODEL in ((part.template.get("metadata") or {}).get("annotations") or {})

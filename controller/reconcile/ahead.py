@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from api.errors import WarmsetError
 from api.resources import WarmSet
@@ -19,7 +20,7 @@ from controller.objects.quantities import Resources, add, pod_requests
 from controller.planning.planner import Plan
 from controller.reconcile.context import Context
 from controller.reconcile.reports import refused_on, warmth_on, workload_groups
-from controller.warm_sets.ahead import Present, groups_ahead, is_stale, maker, plan_ahead
+from controller.warm_sets.ahead import Present, groups_ahead, is_stale, maker, plan_ahead, shares
 from controller.warm_sets.group_placement import placed_groups
 from controller.warm_sets.status import GroupReport
 
@@ -34,32 +35,47 @@ async def look_ahead(context: Context, warm_set: WarmSet) -> list[GroupReport]:
     assert workload is not None  # noqa: S101 (asked by the caller)
     groups = list(workload_groups(context, warm_set))
     source = maker(workload, [enrolment.chain for _, enrolment, _ in groups])
-    expected = None if source is None else await context.owners.expected(source, namespace=namespace)
-    asked = _asked(expected, namespace)
+    kinds = () if source is None else await context.owners.expected(source, namespace=namespace)
+    asked = [request for kind in kinds for request in _asked(kind, namespace)]
     await _make_models(context, warm_set, asked)
     await _keep_models(context, warm_set, asked, groups)
-    wanted, problem = permitted.of_names({r.model for r in asked}, namespace=namespace, known=context.world.models)
-    plans: list[Plan] = []
-    if wanted and expected is not None and problem is None and not too_large(namespace, wanted, context.config.quotas):
-        present = [_present(context, *group, expected, wanted) for group in groups]
-        count = groups_ahead(expected, present, keep_warm=workload.keep_warm_groups)
-        plans = plan_ahead(
-            expected,
-            context.snapshots.all("", wanted).planner.candidates,
-            present=present,
-            held=[context.roster.plan(group).all_nodes for group in placed_groups(warm_set)[:count]],
-            levels=context.snapshots.levels,
-        )
-    return _settle(context, warm_set, plans, wanted)
+    ahead: dict[str, tuple[Plan, tuple[Wanted, ...]]] = {}
+    taken: dict[str, Resources] = {}
+    for kind, ids in shares(placed_groups(warm_set), kinds):
+        wanted = _wanted(context, kind, namespace)
+        if wanted:
+            present = [_present(context, *group, kind, wanted) for group in groups if group[1].member.kind == kind.kind]
+            count = groups_ahead(kind, present, keep_warm=workload.keep_warm_groups)
+            plans = plan_ahead(
+                kind,
+                context.snapshots.all("", wanted).planner.candidates,
+                present=present,
+                held=[context.roster.plan(group).all_nodes for group in ids[:count]],
+                levels=context.snapshots.levels,
+                taken=taken,
+            )
+            for group, plan in zip(ids, plans, strict=False):
+                if plan.fits:
+                    ahead[group] = plan, wanted
+                    taken |= {name: add((taken.get(name, {}), amount)) for name, amount in plan.reserved.items()}
+    return _settle(context, warm_set, ahead)
+
+
+def _wanted(context: Context, kind: Expected, namespace: str) -> tuple[Wanted, ...]:
+    """What the kind's groups will mount; nothing where that cannot be had now."""
+    names = {request.model for request in _asked(kind, namespace)}
+    wanted, problem = permitted.of_names(names, namespace=namespace, known=context.world.models)
+    return () if problem is not None or too_large(namespace, wanted, context.config.quotas) else wanted
 
 
 def _settle(
-    context: Context, warm_set: WarmSet, plans: Sequence[Plan], wanted: tuple[Wanted, ...]
+    context: Context, warm_set: WarmSet, ahead: Mapping[str, tuple[Plan, tuple[Wanted, ...]]]
 ) -> list[GroupReport]:
+    """Nothing is reserved for these groups: pods that exist go first."""
     reports = []
     for index, group in enumerate(placed_groups(warm_set)):
-        chosen = plans[index] if index < len(plans) and plans[index].fits else None
-        for name in context.roster.set_plan(group, chosen):
+        chosen, wanted = ahead.get(group, (None, ()))
+        for name in context.roster.set_plan(group, None if chosen is None else replace(chosen, reserved={})):
             context.node(name)
         if chosen is None:
             context.roster.ahead.pop(group, None)
@@ -71,11 +87,10 @@ def _settle(
     return reports
 
 
-def _asked(expected: Expected | None, namespace: str) -> list[Request]:
-    """What the workload's templates ask for."""
+def _asked(kind: Expected, namespace: str) -> list[Request]:
+    """What the templates of these groups ask for."""
     try:
-        pods = expected.pods if expected is not None else ()
-        return [request for pod in pods for request in requests(pod, namespace=namespace)]
+        return [request for pod in kind.pods for request in requests(pod, namespace=namespace)]
     except WarmsetError:
         return []  # its pods are refused with the reason
 

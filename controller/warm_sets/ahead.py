@@ -7,8 +7,9 @@ groups; when they are there, the next ones follow.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from api.resources import WorkloadPlacement
 from controller.groups import Owner
@@ -59,8 +60,17 @@ def is_stale(mounted: Collection[Wanted], wanted: Collection[Wanted], expected: 
     return not before <= after if len(expected.parts) > 1 else before != after
 
 
+def shares(ids: Sequence[str], kinds: Sequence[Expected]) -> Iterator[tuple[Expected, Sequence[str]]]:
+    """Each kind's part of the ids for groups ahead: always the same ones, so that its plans stay its own."""
+    each = len(ids) // len(kinds) if kinds else 0
+    return ((kind, ids[each * index : each * (index + 1)]) for index, kind in enumerate(kinds))
+
+
 def groups_ahead(expected: Expected, present: Sequence[Present], *, keep_warm: int) -> int:
-    kept = max(keep_warm, expected.keep_warm, expected.groups if expected.suspended else 0)
+    """One of several kinds is not kept warm beyond the number of groups that the workload asks for of it."""
+    wished = max(keep_warm, expected.keep_warm)
+    most = expected.groups if expected.kind and expected.groups else wished
+    kept = max(min(wished, most), expected.groups if expected.suspended else 0)
     stale = sum(group.stale for group in present)
     return min(MOST_AHEAD, max(kept - len(present), min(stale, STEP)))
 
@@ -77,13 +87,17 @@ def plan_ahead(
     present: Sequence[Present],
     held: Sequence[Sequence[str]],
     levels: tuple[str, ...],
+    taken: Mapping[str, Resources] = MappingProxyType({}),
 ) -> list[Plan]:
-    """A plan for each of ``held``, which has the nodes of the earlier ones. Nothing is reserved: other pods go first.
+    """A plan for each of ``held``, which has the nodes of the earlier ones, beside what groups of other kinds have
+    ``taken``.
 
     Successors take room that is free; where they come in place of the old, or no room is free, the room that the old
     ones will give back.
     """
     nodes = dict(candidates)
+    for name in taken.keys() & nodes.keys():
+        nodes[name] = replace(nodes[name], free=subtract(nodes[name].free, taken[name]))
     successors = iter(replaced_next(present))
     plans = []
     for names in held:
@@ -99,7 +113,7 @@ def plan_ahead(
                 found = Planner(freed.values()).plan(demand)
         for name, amount in found.reserved.items():
             nodes[name] = replace(nodes[name], free=subtract(nodes[name].free, amount))
-        plans.append(replace(found, reserved={}))
+        plans.append(found)
     return plans
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -13,8 +14,8 @@ from controller.cluster.owners import KINDS
 from controller.config import Quota
 from controller.objects.nodes import PROTECTIONS
 from controller.objects.resources import WARM_SET
-from kube.client import Client, Object
-from kube.resources import NAMESPACE, NODE, POD
+from kube.client import ApiError, Client, Object
+from kube.resources import NAMESPACE, NODE, POD, Resource
 from tests.support.control import (
     MODEL_BYTES,
     TEAM,
@@ -27,6 +28,7 @@ from tests.support.control import (
     wanted_on,
 )
 from tests.support.installation import eventually
+from tests.support.workload_crds import define, undefine
 
 TAINT = "startup-taint.cluster-autoscaler.kubernetes.io/warmset"
 STATEFUL_SETS, JOBS = KINDS["apps/v1", "StatefulSet"], KINDS["batch/v1", "Job"]
@@ -107,6 +109,42 @@ async def test_a_suspended_job_is_warmed_before_it_may_run(control: Control, clu
         await eventually(both, what="both nodes of its group")
     finally:
         await cluster.delete(JOBS, "train", namespace=TEAM)
+
+
+@pytest.fixture
+async def sets(cluster: Client) -> AsyncIterator[Resource]:
+    """DisaggregatedSets, served."""
+    resource = KINDS["disaggregatedset.x-k8s.io/v1", "DisaggregatedSet"]
+    await define(cluster)
+
+    async def served() -> bool:
+        with suppress(ApiError):
+            await cluster.list(resource)
+            return True
+        return False
+
+    await eventually(served, what="DisaggregatedSets")
+    yield resource
+    await undefine(cluster)
+
+
+async def test_each_role_of_a_disaggregated_set_has_its_group_warmed_ahead(
+    sets: Resource, control: Control, cluster: Client
+) -> None:
+    roles = [
+        {"name": role, "spec": {"replicas": 1, "leaderWorkerTemplate": {"size": 1, "workerTemplate": template(model)}}}
+        for role, model in (("prefill", "llama"), ("decode", "llama-2"))
+    ]
+    meta = {"name": "pd", "annotations": {keys.KEEP_WARM_GROUPS: "1"}}
+    body = {"apiVersion": sets.api_version, "kind": sets.kind, "metadata": meta, "spec": {"roles": roles}}
+    owner = await cluster.create(sets, body, namespace=TEAM)
+    await warm_set_for(cluster, owner, models=["llama", "llama-2"])
+
+    async def apart() -> bool:
+        prefill, decode = await told(cluster, model="llama"), await told(cluster, model="llama-2")
+        return sorted(prefill + decode) == ["n1", "n2"]
+
+    await eventually(apart, what="a node for each role, which takes it whole")
 
 
 async def test_the_next_revision_comes_to_the_old_ones_node_before_its_pod_and_the_old_one_is_dropped(

@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from api import keys
-from controller.groups.templates import expected
+from api.resources import WorkloadPlacement
+from controller.groups import resolve
+from controller.groups.templates import expected, teller
+from tests.support.workloads import load
 
 
 def template(name: str, *, asks: bool = True) -> dict[str, Any]:
@@ -79,8 +82,7 @@ RAY = {
     ids=lambda value: value["kind"] if isinstance(value, dict) else "",
 )
 def test_every_kind_tells_groups_and_their_size(workload: dict[str, Any], groups: int, size: int) -> None:
-    found = expected(workload)
-    assert found is not None
+    (found,) = expected(workload)
     assert (found.groups, found.size, len(found.group)) == (groups, size, size)
 
 
@@ -91,28 +93,74 @@ def test_every_kind_tells_groups_and_their_size(workload: dict[str, Any], groups
     ],
 )
 def test_a_suspended_job_says_so(spec: dict[str, Any]) -> None:
-    found = expected(obj("batch/v1", "Job", spec))
-    assert found is not None
+    (found,) = expected(obj("batch/v1", "Job", spec))
     assert found.suspended
 
 
 def test_a_leader_worker_set_stays_within_its_own_level_and_surges_where_told() -> None:
     body = {"size": 2, "workerTemplate": ENGINE}
     key = "leaderworkerset.sigs.k8s.io/exclusive-topology"
-    strict = expected(
+    (strict,) = expected(
         obj("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet", {"leaderWorkerTemplate": body}, **{key: "rack"})
     )
     rollout = {"rollingUpdateConfiguration": {"maxSurge": 1}}
-    surging = expected(
+    (surging,) = expected(
         obj(
             "leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet", {"leaderWorkerTemplate": body, "rolloutStrategy": rollout}
         )
     )
-    assert strict is not None
-    assert surging is not None
     assert (strict.topology_key, strict.in_place, surging.in_place) == ("rack", True, False)
 
 
 @pytest.mark.parametrize("workload", [obj("x/v1", "Cheese", {}), obj("apps/v1", "Deployment", {"template": 3})])
 def test_what_nobody_understands_promises_nothing(workload: dict[str, Any]) -> None:
-    assert expected(workload) is None
+    assert expected(workload) == ()
+
+
+def test_each_role_of_a_disaggregated_set_makes_groups_of_its_own() -> None:
+    roles = [
+        {"name": name, "spec": {"replicas": groups, "leaderWorkerTemplate": {"size": size, "workerTemplate": ENGINE}}}
+        for name, groups, size in (("prefill", 1, 2), ("decode", 3, 4))
+    ]
+    found = expected(obj("disaggregatedset.x-k8s.io/v1", "DisaggregatedSet", {"slices": 2, "roles": roles}))
+    assert [(role.kind, role.groups, role.size, role.in_place) for role in found] == [
+        ("prefill", 2, 2, False),
+        ("decode", 6, 4, False),
+    ]
+
+
+def test_of_a_pod_clique_set_each_scaling_group_and_each_clique_outside_any_is_a_kind() -> None:
+    (pod_clique_set,) = (o for o in load("grove").objects.values() if o["kind"] == "PodCliqueSet")
+    found = {kind.kind: kind for kind in expected(pod_clique_set)}
+    assert {name: (kind.groups, kind.size) for name, kind in found.items()} == {"prefill": (2, 3), "frontend": (1, 2)}
+
+
+def test_kinds_of_group_that_do_not_ask_are_left_out() -> None:
+    cliques: list[dict[str, Any]] = [
+        {"name": name, "annotations": annotations, "spec": {"podSpec": ENGINE["spec"]}}
+        for name, annotations in (("front", {}), ("engine", {keys.MODEL: "llama"}))
+    ]
+    found = expected(obj("grove.io/v1alpha1", "PodCliqueSet", {"template": {"cliques": cliques}}))
+    assert [kind.kind for kind in found] == ["engine"]
+
+
+@pytest.mark.parametrize(
+    ("file", "pod"), [("grove", "pleader-0"), ("grove", "frontend-0"), ("disaggregatedset", "leader")]
+)
+def test_a_pods_group_says_of_which_kind_it_is(file: str, pod: str) -> None:
+    workloads = load(file)
+    top = next(o for o in workloads.objects.values() if o["kind"] in ("PodCliqueSet", "DisaggregatedSet"))
+    if file == "disaggregatedset":
+        lws = next(o for o in workloads.objects.values() if o["kind"] == "LeaderWorkerSet")
+        top["spec"]["roles"] = [{"name": name, "spec": lws["spec"]} for name in ("prefill", "decode")]
+    subject = workloads.pods[pod]
+    member = resolve(subject, namespace="team", owners=workloads.chain(subject))
+    assert member.kind in {kind.kind for kind in expected(top)}
+
+
+def test_a_train_jobs_templates_are_those_of_its_job_set_without_the_initializers() -> None:
+    asked = WorkloadPlacement(api_version="trainer.kubeflow.org/v1alpha1", kind="TrainJob", name="tune")
+    assert teller(asked) == WorkloadPlacement(api_version="jobset.x-k8s.io/v1alpha2", kind="JobSet", name="tune")
+    jobs = [{"name": n, "template": {"spec": {"template": ENGINE}}} for n in ("model-initializer", "node")]
+    (found,) = expected(obj("jobset.x-k8s.io/v1alpha2", "JobSet", {"suspend": True, "replicatedJobs": jobs}))
+    assert ([part.role for part in found.parts], found.suspended) == (["node"], True)

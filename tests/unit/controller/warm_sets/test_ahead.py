@@ -11,7 +11,7 @@ from controller.groups.templates import Expected
 from controller.models.wanted import Wanted
 from controller.objects.nodes import NodeView
 from controller.planning.candidates import Candidate
-from controller.warm_sets.ahead import Present, groups_ahead, is_stale, maker, plan_ahead, replaced_next
+from controller.warm_sets.ahead import Present, groups_ahead, is_stale, maker, plan_ahead, replaced_next, shares
 
 GPU = "nvidia.com/gpu"
 
@@ -73,9 +73,21 @@ def test_in_place_it_takes_that_room_even_where_other_nodes_are_free() -> None:
     assert planned(expected(in_place=False), nodes(a=8, b=0), stale) == [("a",)]
 
 
-def test_nothing_is_reserved_so_that_pods_that_exist_go_first() -> None:
-    (plan,) = plan_ahead(expected(), nodes(a=8), present=[], held=[()], levels=())
-    assert plan.reserved == {}
+def test_groups_of_another_kind_leave_what_the_first_has_taken() -> None:
+    (first,) = plan_ahead(expected(), nodes(a=8, b=8), present=[], held=[()], levels=())
+    (second,) = plan_ahead(expected(), nodes(a=8, b=8), present=[], held=[()], levels=(), taken=first.reserved)
+    assert (first.nodes, second.nodes) == (("a",), ("b",))
+
+
+def test_each_kind_has_ids_of_its_own_however_many_groups_the_others_have() -> None:
+    prefill, decode = expected(kind="prefill"), expected(kind="decode")
+    assert list(shares("abcdefg", [prefill, decode])) == [(prefill, "abc"), (decode, "def")]
+    assert list(shares("abc", [])) == []
+
+
+def test_of_several_kinds_none_is_kept_warm_beyond_what_the_workload_asks_for() -> None:
+    assert groups_ahead(expected(kind="prefill", groups=2), [], keep_warm=4) == 2
+    assert groups_ahead(expected(kind="decode", groups=0), [], keep_warm=4) == 4
 
 
 def test_a_plan_keeps_its_nodes() -> None:
