@@ -15,7 +15,7 @@ from typing import Any
 from api.resources import WorkloadPlacement
 from controller.groups import Owner, gang_reference
 from controller.groups.owner import of_object, of_reference
-from controller.groups.podgroup import PARENT
+from controller.groups.podgroup import COMPOSITES, PARENT
 from controller.groups.templates import Expected, expected, teller, tells
 from kube.client import ApiError, Client
 from kube.resources import POD, Resource
@@ -114,7 +114,7 @@ class Owners:
         for version in wanted.api_versions:
             obj = await self._get(KINDS[version, wanted.kind], wanted.name, namespace)
             if obj is not None:
-                await self._name_topmost(obj, version, namespace)
+                await self._add_composites(obj, version, namespace)
                 return self._remember(memory, obj).owner
         return None  # it may come after its pods, so that is not remembered
 
@@ -135,16 +135,18 @@ class Owners:
         self._expected[memory] = found, time.monotonic()
         return found
 
-    async def _name_topmost(self, pod_group: dict[str, Any], version: str, namespace: str) -> None:
-        """Its parent is then the topmost CompositePodGroup above it, as far as these can be read."""
+    async def _add_composites(self, pod_group: dict[str, Any], version: str, namespace: str) -> None:
+        """The CompositePodGroups above it, nearest first; of one that cannot be read only the name."""
         resource = KINDS.get((version, "CompositePodGroup"))
-        for _ in range(MOST_COMPOSITES):
-            parent = (pod_group.get("spec") or {}).get(PARENT)
-            found = await self._get(resource, parent, namespace) if resource is not None and parent else None
-            above = ((found or {}).get("spec") or {}).get(PARENT)
-            if not above:
-                return
-            pod_group["spec"][PARENT] = above
+        above: list[dict[str, Any]] = []
+        parent = (pod_group.get("spec") or {}).get(PARENT)
+        while parent and len(above) < MOST_COMPOSITES:
+            found = None if resource is None else await self._get(resource, parent, namespace)
+            spec = (found or {}).get("spec") or {}
+            above.append({**spec, "name": parent})
+            parent = spec.get(PARENT)
+        if above:
+            pod_group["spec"][COMPOSITES] = above
 
     async def _read(self, reference: Mapping[str, Any], namespace: str) -> dict[str, Any] | None:
         resource = KINDS.get((reference["apiVersion"], reference["kind"]))

@@ -21,17 +21,28 @@ from controller.models.wanted import Problem, Wanted
 from controller.node_caches.warmth import agreeing
 from controller.objects.pods import Pod, gates, is_gated, key, node
 from controller.planning.candidates import Demand
-from controller.planning.fitting import Rejection, shape
+from controller.planning.fitting import PodShape, Rejection, shape
 from controller.planning.nominations import Nominations, nominate
 from controller.planning.planner import Plan, Planner, plan
 from controller.planning.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
+class SharedDomain:
+    """One of the label ``key``: its ``value`` where some of the others have it already, else their pods, for which it
+    must have room too."""
+
+    key: str
+    value: str = ""
+    others: tuple[PodShape, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class GroupFacts:
     """The snapshot. ``pods`` are the group's living pods, ``roles`` the part of the group that each is one of;
     ``held`` the nodes of its earlier plan, in order. ``levels``: topology labels, widest first. ``placed``: where
-    another placer has put it; None where that is ours to choose."""
+    another placer has put it; None where that is ours to choose. ``shared``: domains that it must have in common with
+    other parts of its whole."""
 
     member: GroupMember
     pods: tuple[Pod, ...]
@@ -44,6 +55,7 @@ class GroupFacts:
     roles: Mapping[tuple[str, str], str] = field(default_factory=dict)
     levels: tuple[str, ...] = ()
     placed: Placed | None = None
+    shared: tuple[SharedDomain, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +115,20 @@ def adopt(facts: GroupFacts) -> Plan:
     return chosen if chosen.fits else Plan(nodes=facts.held)
 
 
-def _demand(facts: GroupFacts) -> Demand:
-    """The declared number of pods, those not made yet among them."""
-    unbound = [shape(pod) for pod in facts.pods if not node(pod)]
-    roles = [facts.roles.get(key(pod), "") for pod in facts.pods]
-    for pod, count in absent(facts.member, roles=roles, pods=facts.pods):
+def to_place(member: GroupMember, pods: Sequence[Pod], *, roles: Sequence[str]) -> list[PodShape]:
+    """The declared number of pods less those that are bound, those not made yet among them. ``roles`` are those of
+    ``pods``."""
+    unbound = [shape(pod) for pod in pods if not node(pod)]
+    for pod, count in absent(member, roles=roles, pods=pods):
         unbound += [shape(pod)] * count
+    return unbound
+
+
+def _demand(facts: GroupFacts) -> Demand:
+    within = {domain.key: domain.value for domain in facts.shared if domain.value}
+    pods = to_place(facts.member, facts.pods, roles=[facts.roles.get(key(pod), "") for pod in facts.pods])
     return Demand(
-        pods=tuple(unbound),
+        pods=tuple(replace(pod, node_selector={**within, **pod.node_selector}) if within else pod for pod in pods),
         topology_key=facts.member.topology_key,
         domain=_domain_of_bound(facts),
         taken_domains=facts.taken_domains,
@@ -121,8 +139,17 @@ def _demand(facts: GroupFacts) -> Demand:
 def _plan(facts: GroupFacts, *, lenient: bool = False) -> Plan:
     if facts.placed is not None:
         return _plan_placed(facts, facts.placed, lenient=lenient)
-    own = (node.candidate(held=True) for node in facts.nodes.some(facts.held))
-    return facts.nodes.planner.plan(_demand(facts), instead=own, lenient=lenient)
+    own = [node.candidate(held=True) for node in facts.nodes.some(facts.held)]
+    planner, settled = facts.nodes.planner, list(facts.shared)
+    for index, shared in enumerate(facts.shared):
+        if not shared.value:
+            demand = _demand(replace(facts, shared=tuple(settled)))
+            all_pods = replace(demand, pods=demand.pods + shared.others, topology_key=shared.key, domain="")
+            found = planner.plan(replace(all_pods, taken_domains=frozenset()), instead=own, lenient=lenient)
+            if not found.fits:
+                return found
+            settled[index] = replace(shared, value=found.domain)
+    return planner.plan(_demand(replace(facts, shared=tuple(settled))), instead=own, lenient=lenient)
 
 
 def _plan_placed(facts: GroupFacts, placed: Placed, *, lenient: bool) -> Plan:

@@ -7,12 +7,13 @@ from controller.cluster.snapshots import Snapshots
 from controller.cluster.world import World
 from controller.config import HoldLimits
 from controller.gate import hold
-from controller.gate.decide import GroupFacts
+from controller.gate.decide import GroupFacts, SharedDomain, to_place
 from controller.groups import GroupMember
 from controller.kueue.placed import placed
 from controller.models import permitted
 from controller.node_caches.quotas import too_large
 from controller.objects.pods import Pod, is_gated, is_going, is_terminal, key, node
+from controller.planning.fitting import PodShape
 
 
 def living(world: World, roster: Roster, group: str) -> tuple[Pod, ...]:
@@ -45,10 +46,30 @@ def group_facts(snapshots: Snapshots, group: str, *, limits: HoldLimits, only_he
         held=held,
         levels=snapshots.levels,
         placed=where,
+        shared=_shared(world, roster, enrolment.member),
         taken_domains=_taken_domains(world, roster, enrolment.member),
         expires=min((clock for clock in clocks if clock is not None), default=None),
         roles={key(pod): roster.enrolments[key(pod)].member.role for pod in pods},
     )
+
+
+def _shared(world: World, roster: Roster, member: GroupMember) -> tuple[SharedDomain, ...]:
+    """Domains that the wholes that it is part of asked to stay within, widest first."""
+    return tuple(_shared_by(world, roster, member, whole, level) for whole, level in reversed(member.within))
+
+
+def _shared_by(world: World, roster: Roster, member: GroupMember, whole: str, level: str) -> SharedDomain:
+    others: list[PodShape] = []
+    values: set[str] = set()
+    for group in roster.groups():
+        enrolment = roster.enrolment(group)
+        if enrolment is None or group == member.id or (whole, level) not in enrolment.member.within:
+            continue
+        pods = living(world, roster, group)
+        names = [*filter(None, map(node, pods)), *roster.plan(group).all_nodes]
+        values |= {world.nodes[name].labels.get(level, "") for name in names if name in world.nodes}
+        others += to_place(enrolment.member, pods, roles=[roster.enrolments[key(pod)].member.role for pod in pods])
+    return SharedDomain(level, value=min(values - {""}, default=""), others=tuple(others))
 
 
 def _taken_domains(world: World, roster: Roster, member: GroupMember) -> frozenset[str]:

@@ -71,8 +71,9 @@ class GroupMember:
 
     ``topology_key`` is a node label that the group itself asked to stay within. An ``exclusive`` group shares its
     domain with no other of its system, within ``exclusive_namespace`` where that is given. Groups with the same
-    ``whole`` are parts of it, planned apart and let go together. ``kind`` says which of its workload's kinds of group
-    it is, where that makes several.
+    ``whole`` are parts of it, planned apart and let go together; where such a whole, or one between, asked to stay
+    within a domain of a label, ``within`` names it and the label, nearest first. ``kind`` says which of its workload's
+    kinds of group it is, where that makes several.
     """
 
     system: str
@@ -90,6 +91,7 @@ class GroupMember:
     role: str = ""
     parts: tuple[Part, ...] = ()
     whole: str = ""
+    within: tuple[tuple[str, str], ...] = ()
     kind: str = ""
 
     @property

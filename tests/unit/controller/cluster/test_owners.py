@@ -122,12 +122,15 @@ async def test_a_pod_that_names_no_pod_group_costs_nothing() -> None:
     assert cluster.reads == []
 
 
-async def test_a_gang_names_the_topmost_composite_above_it() -> None:
+BLOCK = {"topology": [{"key": "block"}]}
+
+
+async def test_a_gang_knows_the_composites_above_it() -> None:
     """1.37: PodGroup, replica, service; each names the one above it."""
     walk, cluster = walking("podgroup")
     version = "scheduling.k8s.io/v1beta1"
     for uid, above in (("replica", "service"), ("service", None)):
-        spec = {"parentCompositePodGroupName": above} if above else {}
+        spec = {"parentCompositePodGroupName": above} if above else {"schedulingConstraints": BLOCK}
         meta = {"name": uid, "namespace": "team", "uid": uid}
         cluster.workloads.objects[uid] = {
             "apiVersion": version,
@@ -140,4 +143,5 @@ async def test_a_gang_names_the_topmost_composite_above_it() -> None:
     gang["spec"]["parentCompositePodGroupName"] = "replica"
     found = await walk.gang(cluster.workloads.pods["llm-0"])
     assert found is not None
-    assert found.spec["parentCompositePodGroupName"] == "service"
+    assert [composite["name"] for composite in found.spec["compositesAbove"]] == ["replica", "service"]
+    assert found.spec["compositesAbove"][1]["schedulingConstraints"] == BLOCK

@@ -44,5 +44,16 @@ def test_sub_groups_of_a_replica_are_parts_of_one_whole() -> None:
 def test_gangs_below_one_composite_are_parts_of_one_whole() -> None:
     workloads = load("podgroup")
     assert workloads.member("llm-0").whole == ""
-    workloads.objects["podgroup"]["spec"]["parentCompositePodGroupName"] = "service"
+    workloads.objects["podgroup"]["spec"]["compositesAbove"] = [{"name": "service"}]
     assert workloads.member("llm-0").whole == workloads.member("llm-1").whole == "podgroup/team/service"
+
+
+def test_a_composites_level_is_shared_and_stands_in_for_one_that_the_gang_has_not() -> None:
+    workloads = load("podgroup")
+    spec = workloads.objects["podgroup"]["spec"]
+    block = {"schedulingConstraints": {"topology": [{"key": "block"}]}}
+    spec["compositesAbove"] = [{"name": "replica"}, {"name": "service", **block}]
+    member = workloads.member("llm-0")
+    assert (member.topology_key, member.within) == ("rack", (("podgroup/team/service", "block"),))
+    del spec["schedulingConstraints"]
+    assert workloads.member("llm-0").topology_key == "block"

@@ -30,8 +30,9 @@ TOP = Owner(api_version="apps/v1", kind="StatefulSet", name="all", uid="all")
 class Group:
     size: int
     gpus: int  # of each pod
-    topology_key: str
-    exclusive: bool
+    topology_key: str = ""
+    exclusive: bool = False
+    within: str = ""  # a label: all such groups are parts of one whole that stays within a domain of it
 
 
 NODES = st.lists(st.tuples(st.integers(0, 8), st.sampled_from("ab"), st.sampled_from("123")), min_size=1, max_size=8)
@@ -62,6 +63,7 @@ class Cluster:
                 size=group.size,
                 topology_key=group.topology_key,
                 exclusive=bool(group.topology_key) and group.exclusive,
+                within=(("whole", group.within),) if group.within else (),
             )
             self.members[f"g{number}-0"] = member
             self.world.on_pod(("team", member.name), None, pod(member.name, gpus=group.gpus))
@@ -137,6 +139,38 @@ def test_a_restarted_controller_keeps_every_promise(nodes: list[tuple[int, str, 
         cluster.nodes_of_groups(),
         {n: cluster.roster.reserved(n, besides="") for n in cluster.world.nodes},
     ) == before
+
+
+ZONE_A = [(0, "a", "1"), (8, "a", "1"), (8, "a", "2"), (8, "a", "2")]  # no agent on every fourth
+ZONE_B = [(0, "b", "1"), (8, "b", "1"), (8, "b", "1"), (8, "b", "2"), (0, "b", "2"), (8, "b", "2")]
+
+
+def zones(cluster: Cluster) -> set[str]:
+    names = set().union(*cluster.nodes_of_groups().values())
+    return {cluster.world.nodes[name].labels["zone"] for name in names}
+
+
+def test_parts_of_a_whole_get_a_domain_that_holds_them_all_though_another_would_hold_the_first_better() -> None:
+    pair = Group(2, 8, topology_key="rack", within="zone")
+    cluster = Cluster([*ZONE_A, *ZONE_B], [pair, pair])
+    assert [cluster.decide(group).reason for group in cluster.roster.groups()] == ["Warming", "Warming"]
+    assert zones(cluster) == {"b"}
+
+
+def test_a_part_that_comes_later_follows_the_others_into_their_domain() -> None:
+    one = Group(1, 8, within="zone")
+    cluster = Cluster([*ZONE_A, *ZONE_B], [one, one, one])
+    first, *later = cluster.roster.groups()
+    cluster.roster.set_plan(first, Plan(nodes=("n5",)))
+    for group in later:
+        cluster.decide(group)
+    assert zones(cluster) == {"b"}
+
+
+def test_a_whole_that_no_domain_holds_goes_to_the_scheduler() -> None:
+    cluster = Cluster(ZONE_A, [Group(2, 8, within="rack"), Group(2, 8, within="rack")])
+    decisions = [cluster.decide(group) for group in cluster.roster.groups()]
+    assert [decision.reason for decision in decisions] == ["NoDomainFits", "NoDomainFits"]
 
 
 def node(name: str, *, gpus: int, zone: str, rack: str) -> dict[str, Any]:
