@@ -6,9 +6,8 @@ Real driver, agent, store (a pin is fsynced before each mount) and mounts, in a 
 model comes from a registry (Debian's docker-registry) on loopback and is small: a mount does not depend on its size.
 ``--standing`` other pods have it mounted meanwhile.
 
-Rivals, in the same namespace with the same mounts in it: mount(8) twice, as drivers made with k8s.io/mount-utils do it
-(bind, then remount read-only: not atomic) without any call, and, where ``hostpathplugin`` is on the PATH, a whole
-driver of that kind, csi-driver-host-path with an inline volume. Neither pins anything.
+The rival, in the same namespace and with the same mounts in it: mount(8) twice and umount(8), as drivers made with
+k8s.io/mount-utils do it (bind, then remount read-only: not atomic), without a call over a socket and without a pin.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ import argparse
 import asyncio
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,7 +28,7 @@ import grpc
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from csi.proto import csi_pb2, csi_pb2_grpc  # noqa: E402
+from csi.proto import csi_pb2_grpc  # noqa: E402
 from tests.support.csi_node import MODEL, CsiNode, Pod, why_no_mounts  # noqa: E402
 from tests.support.processes import Server, free_port  # noqa: E402
 from tests.support.registry import HOW_TO_GET, registry_missing, start_registry  # noqa: E402
@@ -81,11 +79,11 @@ async def measure(folder: Path, *, pods: int, standing: int) -> dict[str, Times]
                 await until_warm(stub, node.pod())
                 for pod in [node.pod() for _ in range(standing)]:
                     await stub.NodePublishVolume(pod.publish_request())
-                found = {"warmset": await by_driver(stub, [node.pod() for _ in range(pods)])}
-                found["mount(8)"] = await asyncio.to_thread(by_mount, node, [node.pod() for _ in range(pods)])
-                if shutil.which("hostpathplugin"):
-                    found["csi-driver-host-path"] = await by_host_path_driver(node, [node.pod() for _ in range(pods)])
-                return found
+                mine, theirs = ([node.pod() for _ in range(pods)] for _ in range(2))
+                return {
+                    "warmset": await by_driver(stub, mine),
+                    "mount(8)": await asyncio.to_thread(by_mount, node, theirs),
+                }
         finally:
             agent.stop()
     finally:
@@ -107,20 +105,6 @@ def by_mount(node: CsiNode, pods: list[Pod]) -> Times:
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     made, undone = json.loads(done.stdout)
     return {"publish": percentiles(made), "unpublish": percentiles(undone)}
-
-
-async def by_host_path_driver(node: CsiNode, pods: list[Pod]) -> Times:
-    endpoint, state = node.folder / "rival.sock", node.folder / "rival"
-    state.mkdir()
-    options = ["--endpoint", f"unix://{endpoint}", "--nodeid", node.name, "--statedir", str(state)]
-    driver = Server([*node.enter, "hostpathplugin", *options], log=node.folder / "rival.log")
-    try:
-        async with grpc.aio.insecure_channel(f"unix:{endpoint}") as channel:
-            probe = csi_pb2.ProbeRequest()
-            await csi_pb2_grpc.IdentityStub(channel).Probe(probe, timeout=30, wait_for_ready=True)
-            return await by_driver(csi_pb2_grpc.NodeStub(channel), pods)
-    finally:
-        driver.stop()
 
 
 def push_model(folder: Path, *, host: str) -> str:
