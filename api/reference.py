@@ -24,6 +24,7 @@ _HOST = re.compile(r"([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,39}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _LISTING = re.compile(r"sha256:[0-9a-f]{64}")
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96}")
 _EXAMPLE = "for example oci://registry.example.com/models/llama-3-70b:v1"
 
 
@@ -101,7 +102,7 @@ def parse_reference(text: str) -> Reference:
     """Read a reference. Raises InvalidReference, whose message says what is wrong and shows a right one."""
     scheme, separator, rest = text.strip().partition("://")
     if not separator:
-        raise InvalidReference(f"{text[:200]!r} has no scheme", hint=f"write {_EXAMPLE}")
+        raise InvalidReference(f"{text[:200]!r} has no scheme", hint=f"write {_with_scheme(scheme)}")
     if not _SCHEME.fullmatch(scheme):
         raise InvalidReference(f"unknown scheme {scheme[:40]!r}", hint=f"known: {', '.join(SCHEMES)}")
     if "@" in rest.partition("/")[0]:
@@ -120,6 +121,14 @@ def parse_reference(text: str) -> Reference:
         return UrlReference(scheme, location, revision)
     # A name in a bucket may itself hold an @.
     return UrlReference(scheme, location, revision) if _LISTING.fullmatch(revision) else UrlReference(scheme, rest)
+
+
+def _with_scheme(text: str) -> str:
+    """What was probably meant: an image's name as docker has it, or a repository's as the Hub has it."""
+    first, slash, rest = text.partition("/")
+    if slash and rest and ("." in first or ":" in first or first == "localhost") and _HOST.fullmatch(first):
+        return f"oci://{text[:200]}"
+    return f"hf://{text[:200]}" if _HUB_NAME.fullmatch(text) else _EXAMPLE
 
 
 def _parse_oci(rest: str) -> OciReference:

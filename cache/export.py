@@ -39,7 +39,9 @@ def export_tree(store: Store, tree: Tree, folder: Path) -> bool:
             made.rename(folder)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise (InsufficientCache if full else DiskError)(f"cannot make {folder}: {error.strerror}") from error
+        raise (InsufficientCache if full else DiskError)(
+            f"cannot make {folder}: {error.strerror}", hint="name another folder; the model itself is in the store"
+        ) from error
     return True
 
 

@@ -55,7 +55,8 @@ async def _call(socket: Path, method: str, what: str, *, params: Mapping[str, st
             body = await answer.read()
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         raise AgentUnavailable(
-            f"no agent answers on {socket} ({type(error).__name__})", hint="name its socket with --socket"
+            f"no agent answers on {socket} ({type(error).__name__})",
+            hint="is one running here? name its socket with --socket",
         ) from error
     if answer.status != 200:
         raise _named(body, status=answer.status)

@@ -17,7 +17,7 @@ import msgspec
 from api.errors import ClusterUnavailable, Forbidden, InvalidRequest, NotFound, Unauthorized, WarmsetError
 from api.resources import Condition, WarmSet
 from controller.objects.resources import WARM_SET
-from kube.client import ApiError, Client, Object
+from kube.client import ApiError, Client, Object, reading_kubeconfig
 from kube.resources import Resource
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -115,11 +115,12 @@ def _named(error: ApiError) -> WarmsetError:
 
 
 def _namespace_of_context(kubeconfig: Path | None, context: str | None) -> str:
-    from kubernetes.aio import config  # here, because importing it takes a while and --namespace spares it
+    from kubernetes.aio import config
 
     try:
-        contexts, current = config.list_kube_config_contexts(str(kubeconfig) if kubeconfig else None)
-    except (config.ConfigException, OSError):
-        return "default"
+        with reading_kubeconfig(kubeconfig) as path:
+            contexts, current = config.list_kube_config_contexts(path)
+    except ClusterUnavailable:
+        return "default"  # in a pod; else connecting says what is wrong
     chosen = next((c for c in contexts if c["name"] == context), current) if context else current
     return str(chosen["context"].get("namespace") or "default")

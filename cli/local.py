@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from api.errors import StoreLocked
+from api.errors import NotFound, StoreLocked
 from cli.told import default_root, plain_hosts, size_text
 
 if TYPE_CHECKING:  # a command's --help must not pay for the store
@@ -43,10 +43,15 @@ def output_option(function: _F) -> _F:
     )(function)
 
 
-def open_store(root: Path) -> Store:
-    """The store at ``root``, after waiting for another process that uses it."""
+def open_store(root: Path, *, make: bool = False) -> Store:
+    """The store at ``root``, after waiting for another process that uses it.
+
+    Raises NotFound where the user named another folder than the usual one and there is none, unless it is to be made.
+    """
     from cache.store.store import Store
 
+    if not make and root != default_root() and not root.exists():
+        raise NotFound(f"there is no cache at {root}", hint="name its folder with --root")
     try:
         return Store.open(root.absolute())
     except StoreLocked:

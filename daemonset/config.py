@@ -191,7 +191,10 @@ def load(path: Path | None, *, options: Mapping[str, Any], environ: Mapping[str,
             config = dataclasses.replace(config, peers=_expanded(config.peers, environ=environ or {}))
         _check(config)
     except (msgspec.ValidationError, ValueError) as error:
-        raise InvalidRequest(f"agent configuration ({where}): {error}") from error
+        raise InvalidRequest(
+            f"agent configuration ({where}): {error}",
+            hint="docs/stand-alone.md and deploy/examples have ones to begin with",
+        ) from error
     return config
 
 

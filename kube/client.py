@@ -7,9 +7,10 @@ because importing them costs more memory than a node agent may take.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlencode
@@ -60,19 +61,13 @@ class Client:
     async def connect(cls, *, kubeconfig: Path | None = None, context: str | None = None) -> Self:
         """By the pod's service account inside a cluster, else by a kubeconfig ($KUBECONFIG, ~/.kube/config)."""
         configuration = Configuration()
-        try:
-            if kubeconfig is None and context is None and _in_cluster():
-                kube_config.load_incluster_config(client_configuration=configuration)
-            else:
+        if kubeconfig is None and context is None and _in_cluster():
+            kube_config.load_incluster_config(client_configuration=configuration)
+        else:
+            with reading_kubeconfig(kubeconfig) as path:
                 await kube_config.load_kube_config(
-                    config_file=str(kubeconfig) if kubeconfig else None,
-                    context=context,
-                    client_configuration=configuration,
+                    config_file=path, context=context, client_configuration=configuration
                 )
-        except (kube_config.ConfigException, OSError) as error:
-            raise ClusterUnavailable(
-                f"no way to reach a cluster: {error}", hint="set KUBECONFIG, or run where a service account is mounted"
-            ) from error
         return cls(ApiClient(configuration))
 
     async def __aenter__(self) -> Self:
@@ -233,6 +228,26 @@ class Client:
             ) from error
         response: aiohttp.ClientResponse = answer.response
         return response
+
+
+@contextmanager
+def reading_kubeconfig(given: Path | None) -> Iterator[str]:
+    """The path, or paths, to read: ``given``, else $KUBECONFIG, else ~/.kube/config.
+
+    Raises ClusterUnavailable where none is there, and in place of whatever reading it raises.
+    """
+    paths = str(given) if given else kube_config.KUBE_CONFIG_DEFAULT_LOCATION
+    if not any(Path(path).expanduser().exists() for path in paths.split(os.pathsep)):
+        raise ClusterUnavailable(
+            f"there is no kubeconfig at {paths}", hint="name yours with KUBECONFIG or --kubeconfig"
+        )
+    try:
+        yield paths
+    except Exception as error:  # the library checks little of what it reads; other texts of its could hold a token
+        why = str(error) if isinstance(error, kube_config.ConfigException | OSError) else type(error).__name__
+        raise ClusterUnavailable(
+            f"the kubeconfig {paths} cannot be used: {why}", hint="see whether kubectl can use it"
+        ) from error
 
 
 def _in_cluster() -> bool:

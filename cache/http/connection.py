@@ -154,7 +154,11 @@ def _hint(error: OSError, origin: Origin) -> str:
         return f"if {origin.authority} has no TLS, say so with --plain-http"
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return "set SSL_CERT_FILE to the certificate authority of this host"
-    return ""
+    if isinstance(error, socket.gaierror):
+        return "check the host's name; behind a proxy, set HTTPS_PROXY"
+    if isinstance(error, ConnectionRefusedError):
+        return "check the port, and whether it runs"
+    return "check the network on the way there; behind a proxy, set HTTPS_PROXY"
 
 
 def _addresses(origin: Origin, *, reach: Reach) -> Sequence[_AddrInfo]:

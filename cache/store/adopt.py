@@ -42,6 +42,8 @@ def adopt(store: Store, path: Path, *, expected: Digest | None = None, hard_link
         except OSError as error:
             if error.errno == errno.ELOOP:
                 raise InvalidRequest(f"{path} is a symbolic link", hint="import the folder that it leads to") from error
+            if error.errno == errno.EACCES:
+                raise InvalidRequest(f"{path} may not be read", hint="let the user that runs this read it") from error
             raise
         try:
             if not stat.S_ISREG(os.fstat(source).st_mode):

@@ -50,7 +50,7 @@ def command(
     from cli.settings import user_options
 
     folder = folder.absolute()
-    with open_store(root) as store:
+    with open_store(root, make=True) as store:
         if reference is None:
             tree = import_new(store, folder, hard_link=hard_link)
             report = {"reference": folder.as_uri(), "taken": len(tree.files), "different": [], "bytesOrigin": 0}

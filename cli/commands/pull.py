@@ -79,7 +79,7 @@ def command(
     parsed = parse_reference(reference)
     options = user_options(parsed, plain_http=plain_http, platform=platform, artifact_type=artifact_type)
     try:
-        with open_store(root) as store, Reporter(parsed.name) as reporter:
+        with open_store(root, make=True) as store, Reporter(parsed.name) as reporter:
             pulled = pull(
                 store,
                 parsed,

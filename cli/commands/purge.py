@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
+from api.errors import InvalidRequest
 from cli.local import output_option, root_option, show_json, size_text
 
 
@@ -27,6 +29,8 @@ def command(dry_run: bool, yes: bool, root: Path, output: str) -> None:
     from cache.store.purge import purge
 
     if not (dry_run or yes):
+        if not sys.stdin.isatty():
+            raise InvalidRequest("there is nobody to ask", hint="say --yes, or --dry-run to see what would go")
         click.confirm(f"Remove the cache at {root} with all its models?", abort=True, err=True)
     purged = purge(root.absolute(), dry_run=dry_run)
     if output == "json":

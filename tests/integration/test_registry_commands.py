@@ -196,6 +196,11 @@ def test_docker_credentials_open_the_door_and_none_do_not(locked: Registry, tmp_
     refused = run(*pull)
     assert refused.returncode == 4
     assert f"docker login {locked.host}" in refused.stderr
+    (config / "config.json").write_text(json.dumps({"auths": {locked.host: {"auth": "dXNlcjp3cm9uZw=="}}}))
+    wrong = run(*pull, DOCKER_CONFIG=str(config))
+    assert wrong.returncode == 4
+    assert "hint: the login was not taken" in wrong.stderr
+    (config / "config.json").write_text(json.dumps({"auths": {locked.host: {"auth": "dXNlcjpwYXNz"}}}))
     assert run(*pull, DOCKER_CONFIG=str(config)).returncode == 0
 
 

@@ -150,7 +150,10 @@ def _ask(api: HfApi, hub: Hub, *, repository: str, revision: str) -> tuple[str, 
             f"{repository} is not known here, and HF_HUB_OFFLINE forbids to ask the Hub", hint="unset HF_HUB_OFFLINE"
         ) from error
     except httpx2.HTTPError as error:
-        raise SourceUnavailable(f"the Hub at {hub.origin} cannot be reached: {type(error).__name__}") from error
+        raise SourceUnavailable(
+            f"the Hub at {hub.origin} cannot be reached: {type(error).__name__}",
+            hint="check the network; HTTPS_PROXY names a proxy, HF_ENDPOINT another Hub",
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise SourceUnavailable(f"the Hub at {hub.origin} gave an answer that cannot be read") from error
     return info.sha or "", info.siblings or []

@@ -65,13 +65,14 @@ def resolve_driver(reference: UrlReference, *, options: SourceOptions, wanted: F
 def _driver(place: str) -> tuple[Any, str]:
     import fsspec.core
 
-    try:
-        fs, root = fsspec.core.url_to_fs(place)
-    except (ValueError, ImportError) as error:
-        scheme = place.partition("://")[0]
-        raise UnsupportedSource(
-            f"there is no driver for {scheme}://", hint="install one: filesystem-spec.readthedocs.io lists them"
-        ) from error
+    with _named(place):  # some connect at once
+        try:
+            fs, root = fsspec.core.url_to_fs(place)
+        except (ValueError, ImportError) as error:
+            scheme = place.partition("://")[0]
+            raise UnsupportedSource(
+                f"there is no driver for {scheme}://", hint="install one: filesystem-spec.readthedocs.io lists them"
+            ) from error
     return fs, str(root)
 
 
@@ -100,4 +101,7 @@ def _named(what: str) -> Iterator[None]:
     except PermissionError as error:
         raise Forbidden(f"{what}: the driver is refused", hint="check this machine's own login there") from error
     except Exception as error:  # a driver may raise anything; its text may hold anything, a password included
-        raise SourceUnavailable(f"{what}: the driver fails with {type(error).__name__}") from error
+        raise SourceUnavailable(
+            f"{what}: the driver fails with {type(error).__name__}",
+            hint="see whether fsspec itself reads it from here: host, network, login",
+        ) from error

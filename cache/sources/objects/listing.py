@@ -47,7 +47,7 @@ class Listing:
             if len(found) > MAX_FILES:
                 raise InvalidArtifact(f"{reference.place} has more than {MAX_FILES} objects", hint="name a prefix")
         if not found:
-            raise NotFound(f"{reference.place} has no objects", hint="check the bucket, and the prefix up to a slash")
+            raise NotFound(f"{reference.place} has no objects", hint="check the path: whole names between slashes")
         listing = cls(tuple(sorted(found, key=lambda entry: entry.path.encode())))
         if reference.revision and listing.revision != reference.revision:
             raise SourceChanged(

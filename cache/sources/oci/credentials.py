@@ -37,7 +37,10 @@ def docker_credential(host: str, *, environ: Mapping[str, str] = os.environ) -> 
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise InvalidRequest(f"cannot read {path}: {type(error).__name__}") from error
+        raise InvalidRequest(
+            f"cannot read {path}: {type(error).__name__}",
+            hint="it is docker's; correct it, or remove it and log in again",
+        ) from error
     if not isinstance(config, dict):
         raise InvalidRequest(f"{path} is not a docker configuration")
     keys = _keys(host)

@@ -29,11 +29,11 @@ def _error(response: Response, message: str) -> WarmsetError:
         # A presigned address that ran out of time: the next try asks the registry for a new one.
         return SourceUnavailable(f"{message} (after a redirect)")
     if status == 401:
-        return Unauthorized(message)
+        return Unauthorized(message, hint="the login was not taken: docker login again, or correct the Model's Secret")
     if status == 403:
-        return Forbidden(message)
+        return Forbidden(message, hint="the login needs a right to this repository")
     if status in (404, 410):
-        return NotFound(message)
+        return NotFound(message, hint="check the repository, and the tag or digest")
     if status == 429 or (status == 503 and "retry-after" in response.headers):
         return RateLimited(
             message, retry_after_s=retry_after_s(response.headers.get("retry-after", ""), now=time.time())

@@ -139,7 +139,7 @@ class Session:
         from cache.sources.oci.manifest import MAX_MANIFEST_BYTES, parse_manifest
 
         response = self.request("GET", self.url(f"manifests/{name}"), headers={"Accept": _ACCEPT})
-        check_status(response, what=f"manifest {self._repository}:{name}")
+        check_status(response, what=f"manifest {self._repository}{'@' if ':' in name else ':'}{name}")
         check_identity(response.headers)
         body = response.read(MAX_MANIFEST_BYTES)
         digest = Digest(hashlib.sha256(body).hexdigest())
