@@ -70,7 +70,8 @@ class Peer(Wire):
 
 
 class Cohort(Wire):
-    """``seat`` as in the NodeCache. ``peers`` are the members that can be reached, this node left out.
+    """``seat`` as in the NodeCache. ``peers`` are the members that can be reached, this node left out, and ``above``
+    those of the cohort that this one reads from.
 
     ``capability`` lets this agent, by the key it named, read this one revision from peers (cache/exchange/authority).
     """
@@ -78,6 +79,7 @@ class Cohort(Wire):
     seat: str
     capability: str
     peers: list[Peer] = field(default_factory=list)
+    above: list[Peer] = field(default_factory=list)
 
     def __repr__(self) -> str:  # never in a log
-        return f"Cohort({self.seat}, {len(self.peers)} peers)"
+        return f"Cohort({self.seat}, {len(self.peers)} peers, {len(self.above)} above)"

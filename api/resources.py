@@ -304,7 +304,8 @@ class NodeModel(Wire):
         str,
         Meta(
             pattern=cohort.PATTERN,
-            description="Nodes of the same cohort share one pull: <cohort>/<number of the seat, or ->/<seats>.",
+            description="Nodes of the same cohort share one pull: <cohort>/<number of the seat, or ->/<seats>, and"
+            " where they read from another cohort /<that cohort>/<its seats>.",
         ),
     ] = ""
     priority: Priority = 0

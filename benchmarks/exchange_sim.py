@@ -52,7 +52,7 @@ def simulate(scenario: Scenario, *, seed: str = "tree", told_every: float = 0.01
         rates["up", i] = chunks * scenario.slow_up.get(i, 1.0)
     fates = {names[i]: fate for i, fate in scenario.fates.items()}
     return Simulation(
-        [Cohort("", names, None)], chunks=chunks, links=FairLinks(rates), fates=fates, seed=seed, told_every=told_every
+        [Cohort(names, None)], chunks=chunks, links=FairLinks(rates), fates=fates, seed=seed, told_every=told_every
     ).run()
 
 

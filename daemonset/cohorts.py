@@ -62,12 +62,13 @@ class Cohorts:
         if membership is None:
             yield None
             return
-        number, seats = membership.seat.number, membership.seat.seats
+        seat = membership.seat
         group = Group(
-            members=tuple(str(seat) for seat in range(seats)),
-            me=None if number is None else str(number),
+            members=_names(seat.cohort, seat.seats),
+            me=None if seat.number is None else _name(seat.cohort, seat.number),
             contacts=membership.contacts,
             access=Access(self._tls, lambda: membership.capability),
+            above=_names(seat.above, seat.above_seats),
         )
         self._loop.call_soon_threadsafe(self._keep, membership)
         try:
@@ -100,9 +101,9 @@ class Cohorts:
         seat = Seat.parse(cohort.seat)
         if seat is None:
             return None
-        log.info("exchange.joined", model=model, seat=cohort.seat, known=len(cohort.peers))
+        log.info("exchange.joined", model=model, seat=cohort.seat, known=len(cohort.peers), above=len(cohort.above))
         due = self._loop.time() + FIRST_AGAIN_S
-        return _Membership(request, seat, Contacts(_known(cohort)), cohort.capability, due)
+        return _Membership(request, seat, Contacts(_known(seat, cohort)), cohort.capability, due)
 
     def _keep(self, membership: _Membership) -> None:
         self._memberships |= {membership}
@@ -118,8 +119,10 @@ class Cohorts:
             log.info("exchange.not_renewed", model=membership.request.model, why=str(error))
         else:
             membership.capability = cohort.capability
-            membership.contacts.update(_known(cohort))
-            complete = len(cohort.peers) >= membership.seat.seats - (membership.seat.number is not None)
+            seat = membership.seat
+            membership.contacts.update(_known(seat, cohort))
+            others = seat.seats - (seat.number is not None) + seat.above_seats
+            complete = len(cohort.peers) + len(cohort.above) >= others
         membership.pause_s = REFRESH_S if complete else min(REFRESH_S, 2 * membership.pause_s)
         # Jitter, for all members began at the same moment.
         membership.due = self._loop.time() + membership.pause_s * random.uniform(0.75, 1.25)  # noqa: S311
@@ -129,5 +132,15 @@ async def _awaited(answer: Awaitable[Cohort]) -> Cohort:
     return await answer
 
 
-def _known(cohort: Cohort) -> Mapping[str, Contact]:
-    return {str(peer.seat): Contact(peer.address, peer.key, peer.node) for peer in cohort.peers}
+def _known(seat: Seat, cohort: Cohort) -> Mapping[str, Contact]:
+    members = [(seat.cohort, peer) for peer in cohort.peers] + [(seat.above, peer) for peer in cohort.above]
+    return {_name(of, peer.seat): Contact(peer.address, peer.key, peer.node) for of, peer in members}
+
+
+def _names(cohort: str, seats: int) -> tuple[str, ...]:
+    return tuple(_name(cohort, number) for number in range(seats))
+
+
+def _name(cohort: str, number: int) -> str:
+    """With the cohort's name in it, owners are drawn anew in each: a slow one is not asked by the same one below."""
+    return f"{cohort}/{number}"

@@ -1,8 +1,9 @@
 """Which nodes share one pull: every node that is to hold a model's revision gets a seat in a cohort.
 
 Nodes of one domain that want it at the same time make a cohort of their own, with a seat each; a node that comes later
-joins one that is there already, where it owns nothing and reads from whoever has it. Seats live in NodeCaches alone, so
-a restart keeps them; a node keeps its seat as long as its NodeCache names the revision.
+joins one that is there already, where it owns nothing and reads from whoever has it. Cohorts form a tree, of which only
+the root reads the source: a new one gets its place below those that are there, and keeps it. Seats live in NodeCaches
+alone, so a restart keeps them; a node keeps its seat as long as its NodeCache names the revision.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 import msgspec
 
 from api.cohort import Seat
 from api.resources import NodeCache, NodeCacheSpec, NodeModel
-from cache.exchange.cohorts import part
+from cache.exchange.cohorts import parent_place, part
 
 # Pods of one rollout come within a moment of each other. Who is seated alone pulls alone, for a copy of its own.
 GATHER_S = 0.5
@@ -43,13 +45,31 @@ def seats(
     for domain, nodes in newcomers.items():
         largest = max(cohorts.get(domain, {}).values(), key=lambda held: (len(held), held[0].cohort), default=[])
         if len(nodes) <= len(largest):
-            found |= {node: Seat(largest[0].cohort, None, largest[0].seats) for node in nodes}
+            found |= {node: replace(largest[0], number=None) for node in nodes}
         else:
             anew |= dict.fromkeys(nodes, domain)
+    tree = _from_the_root(taken.values())
     for cohort in part(anew):
-        name = hashlib.sha256("\n".join((*content, cohort.domain, *cohort.members)).encode()).hexdigest()[:16]
-        found |= {node: Seat(name, number, len(cohort.members)) for number, node in enumerate(cohort.members)}
+        place = parent_place(len(tree))
+        above = Seat("", None, 0) if place is None else tree[place]
+        # With the one above in its name, no cohort takes the name of one that was above it before.
+        name = hashlib.sha256("\n".join((*content, above.cohort, *cohort.members)).encode()).hexdigest()[:16]
+        seat = Seat(name, None, len(cohort.members), above.cohort, above.seats)
+        found |= {node: replace(seat, number=number) for number, node in enumerate(cohort.members)}
+        tree += [seat] if seat.seats > 1 else []
     return found
+
+
+def _from_the_root(taken: Iterable[Seat]) -> list[Seat]:
+    """A seat of each cohort that others may read from, level by level. One alone would send each of them all of it."""
+    cohorts = {seat.cohort: seat for seat in taken if seat.seats > 1}
+    depths: dict[str, int] = {}
+    for name in cohorts:
+        depths[name], above = 0, cohorts[name].above
+        while above in cohorts and depths[name] < len(cohorts):
+            depths[name] += 1
+            above = cohorts[above].above
+    return sorted(cohorts.values(), key=lambda seat: (depths[seat.cohort], seat.cohort))
 
 
 class Cohorts:

@@ -92,14 +92,16 @@ class Broker:
                 now=now.timestamp(),
             )
         )
-        return Cohort(seat=str(seat), capability=capability, peers=self._peers(node, seat, request))
+        peers = self._peers(seat.cohort, request, without=node)
+        above = self._peers(seat.above, request, without=node) if seat.above else []
+        return Cohort(seat=str(seat), capability=capability, peers=peers, above=above)
 
-    def _peers(self, node: str, seat: Seat, request: CohortRequest) -> list[Peer]:
+    def _peers(self, cohort: str, request: CohortRequest, *, without: str) -> list[Peer]:
         found = []
         for name, cache in self._world.caches.items():
             theirs = seat_of(cache, (request.model, request.revision))
             agent = cache.status.agent
-            if name == node or theirs is None or theirs.cohort != seat.cohort or theirs.number is None or not agent.key:
+            if name == without or theirs is None or theirs.cohort != cohort or theirs.number is None or not agent.key:
                 continue
             found.append(Peer(seat=theirs.number, node=name, address=agent.address, key=agent.key))
         return sorted(found, key=lambda peer: peer.seat)

@@ -24,14 +24,19 @@ from daemonset.config import load
 from daemonset.sharing import KEY_FILE, SignersFile, sharing_of
 
 GRANT = Grant(model="team-a/llama", source="oci://registry.example.com/llama:v1", revision="sha256:1")
+COHORT = "0123456789abcdef"
 PEERS = [Peer(seat=n, node=f"node-{n}", address=f"10.0.0.{n}:9820", key=f"{n}" * 64) for n in (1, 2)]
+
+
+def members(cohort: str, count: int) -> tuple[str, ...]:
+    return tuple(f"{cohort}/{number}" for number in range(count))
 
 
 class Broker:
     """``answer`` may be replaced at any time, by an error too."""
 
     def __init__(self) -> None:
-        self.answer: Cohort | Exception = Cohort(seat="0123456789abcdef/0/3", capability="first", peers=PEERS)
+        self.answer: Cohort | Exception = Cohort(seat=f"{COHORT}/0/3", capability="first", peers=PEERS)
         self.asked: list[CohortRequest] = []
 
     async def __call__(self, request: CohortRequest) -> Cohort:
@@ -78,9 +83,9 @@ async def test_the_broker_s_cohort_is_the_group(made: Cohorts, broker: Broker, t
     await in_pull(made, groups.append)
     (group,) = groups
     assert group is not None
-    assert (group.members, group.me, group.others) == (("0", "1", "2"), "0", ("1", "2"))
-    assert group.contacts.reach("1") == Contact("10.0.0.1:9820", "1" * 64, "node-1")
-    assert group.contacts.known_as("1") == "node-1"
+    assert (group.members, group.me, group.others) == (members(COHORT, 3), f"{COHORT}/0", members(COHORT, 3)[1:])
+    assert group.contacts.reach(f"{COHORT}/1") == Contact("10.0.0.1:9820", "1" * 64, "node-1")
+    assert group.contacts.known_as(f"{COHORT}/1") == "node-1"
     assert group.access is not None
     assert group.access.capability() == "first"
     assert broker.asked == [
@@ -89,14 +94,25 @@ async def test_the_broker_s_cohort_is_the_group(made: Cohorts, broker: Broker, t
 
 
 async def test_a_node_that_came_later_owns_nothing(made: Cohorts, broker: Broker) -> None:
-    broker.answer = Cohort(seat="0123456789abcdef/-/3", capability="first", peers=PEERS)
+    broker.answer = Cohort(seat=f"{COHORT}/-/3", capability="first", peers=PEERS)
     groups: list[Group | None] = []
     await in_pull(made, groups.append)
     (group,) = groups
     assert group is not None
-    assert (group.me, group.others) == (None, ("0", "1", "2"))
+    assert (group.me, group.others) == (None, members(COHORT, 3))
     with pytest.raises(SourceUnavailable):
-        group.contacts.reach("0")
+        group.contacts.reach(f"{COHORT}/0")
+
+
+async def test_the_cohort_above_is_part_of_it(made: Cohorts, broker: Broker) -> None:
+    above = "f" * 16
+    broker.answer = Cohort(seat=f"{COHORT}/0/1/{above}/2", capability="first", above=PEERS[:1])
+    groups: list[Group | None] = []
+    await in_pull(made, groups.append)
+    (group,) = groups
+    assert group is not None
+    assert (group.members, group.above, group.others) == (members(COHORT, 1), members(above, 2), members(above, 2))
+    assert group.contacts.known_as(f"{above}/1") == "node-1"
 
 
 @pytest.mark.parametrize(
@@ -135,7 +151,7 @@ async def test_what_changes_during_the_pull_is_learnt_and_after_it_nobody_asks(m
         assert group.access is not None
         changed.wait(20)
         for _ in range(1000):
-            if group.access.capability() == "second" and group.contacts.reach("1").address == "10.0.0.9:9820":
+            if group.access.capability() == "second" and group.contacts.reach(f"{COHORT}/1").address == "10.0.0.9:9820":
                 seen.set()
                 return
             threading.Event().wait(0.02)
@@ -146,7 +162,7 @@ async def test_what_changes_during_the_pull_is_learnt_and_after_it_nobody_asks(m
     broker.answer = ClusterUnavailable("away for a moment")
     await asyncio.sleep(0.2)
     moved = Peer(seat=1, node="node-1", address="10.0.0.9:9820", key="1" * 64)
-    broker.answer = Cohort(seat="0123456789abcdef/0/3", capability="second", peers=[moved])
+    broker.answer = Cohort(seat=f"{COHORT}/0/3", capability="second", peers=[moved])
     changed.set()
     await pull
     assert seen.is_set()

@@ -36,7 +36,7 @@ def rates(nodes: int, chunks: int, *, up: list[float], down: list[float]) -> dic
 @given(st.integers(1, 8), st.integers(1, 60), st.text(max_size=4))
 def test_while_nobody_fails_every_chunk_leaves_the_origin_exactly_once(nodes: int, chunks: int, seed: str) -> None:
     links = FairLinks(rates(nodes, chunks, up=[1.0] * nodes, down=[1.0] * nodes))
-    cohort = Cohort("", tuple(f"n{i}" for i in range(nodes)), None)
+    cohort = Cohort(tuple(f"n{i}" for i in range(nodes)), None)
     outcome = Simulation([cohort], chunks=chunks, links=links, seed=seed, limit=10.0).run()
     assert not outcome.stalled
     assert outcome.origin_chunks == (1,) * chunks
@@ -50,7 +50,7 @@ def test_everybody_who_lives_ends_with_all_chunks_whoever_is_late_slow_or_dies(
     up = data.draw(st.lists(SPEEDS, min_size=nodes, max_size=nodes))
     down = data.draw(st.lists(SPEEDS, min_size=nodes, max_size=nodes))
     links = FairLinks(rates(nodes, chunks, up=up, down=down))
-    cohort = Cohort("", tuple(f"n{i}" for i in range(nodes)), None)
+    cohort = Cohort(tuple(f"n{i}" for i in range(nodes)), None)
     outcome = Simulation(
         [cohort], chunks=chunks, links=links, fates=data.draw(fates(nodes)), told_every=0.02, limit=100.0
     ).run()

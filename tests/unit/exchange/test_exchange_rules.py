@@ -34,7 +34,7 @@ def healthy(*, chunks: int = 256, policy: object = None, limit: float = 4.0) -> 
     for i in range(8):
         rates["up", i] = rates["down", i] = chunks
     return Simulation(
-        [Cohort("", EIGHT, None)],
+        [Cohort(EIGHT, None)],
         chunks=chunks,
         links=FairLinks(rates),
         policy=policy,  # type: ignore[arg-type]

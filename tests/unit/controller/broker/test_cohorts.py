@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping
 
 from hypothesis import given
@@ -23,6 +24,10 @@ def place(*newcomers: str, taken: Mapping[str, Seat] | None = None) -> dict[str,
     return seats(CONTENT, wanting={n: rack(n) for n in newcomers}, taken=taken or {}, domain_of=rack)
 
 
+def members(domain: str, count: int) -> list[str]:
+    return [f"{domain}.{number}" for number in range(count)]
+
+
 def test_nodes_that_want_it_together_share_the_work() -> None:
     found = place("r1.a", "r1.b", "r1.c")
     assert {seat.cohort for seat in found.values()} == {found["r1.a"].cohort}
@@ -30,8 +35,60 @@ def test_nodes_that_want_it_together_share_the_work() -> None:
 
 
 def test_each_domain_has_a_cohort_of_its_own() -> None:
-    found = place("r1.a", "r1.b", "r2.a")
-    assert found["r1.a"].cohort == found["r1.b"].cohort != found["r2.a"].cohort
+    found = place(*members("r1", 5), *members("r2", 4))
+    assert {seat.seats for node, seat in found.items() if rack(node) == "r1"} == {5}
+    assert {seat.seats for node, seat in found.items() if rack(node) == "r2"} == {4}
+
+
+def test_domains_with_too_few_nodes_share_the_work_with_each_other() -> None:
+    found = place("r1.a", "r1.b", "r2.a", "r3.a")
+    assert {(seat.cohort, seat.seats) for seat in found.values()} == {(found["r1.a"].cohort, 4)}
+
+
+def test_only_the_first_cohort_reads_the_source_and_each_is_read_by_two() -> None:
+    found = place(*(node for number in range(1, 7) for node in members(f"r{number}", 4)))
+    above = {seat.cohort: seat.above for seat in found.values()}
+    assert list(above.values()).count("") == 1
+    assert sorted(list(above.values()).count(name) for name in above) == [0, 0, 0, 1, 2, 2]
+    assert {seat.above_seats for seat in found.values() if seat.above} == {4}
+
+
+def test_who_comes_later_elsewhere_reads_from_those_that_are_there() -> None:
+    first = place(*members("r1", 4))
+    late = place("r2.a", taken=first)["r2.a"]
+    assert (late.above, late.above_seats, late.number, late.seats) == (first["r1.0"].cohort, 4, 0, 1)
+    last = place("r3.a", taken=first | {"r2.a": late})["r3.a"]
+    assert last.above == late.above  # one alone would have to send all of it
+
+
+def test_a_cohort_that_everybody_has_left_is_nobody_s_source_and_comes_back_under_another_name() -> None:
+    first = place(*members("r1", 4))
+    below = place(*members("r2", 4), taken=first)
+    again = place(*members("r1", 4), taken=below)
+    assert again["r1.0"].above == below["r2.0"].cohort
+    assert again["r1.0"].cohort != first["r1.0"].cohort
+
+
+@given(st.lists(st.sets(st.tuples(st.integers(1, 4), st.integers(0, 12)), max_size=20), max_size=5), st.randoms())
+def test_no_cohort_ever_reads_from_one_that_reads_from_it(
+    batches: list[set[tuple[int, int]]], chance: random.Random
+) -> None:
+    taken: dict[str, Seat] = {}
+    above: dict[str, str] = {}  # of every cohort that there has ever been
+    for batch in batches:
+        taken |= place(*(name for r, n in batch if (name := f"r{r}.{n}") not in taken), taken=taken)
+        above |= {seat.cohort: seat.above for seat in taken.values()}
+        assert all(seats_of(seat.above, taken) in (0, seat.above_seats) for seat in taken.values())
+        for name in above:
+            way = [name]
+            while above.get(way[-1]):
+                way.append(above[way[-1]])
+                assert len(way) <= len(above)
+        taken = {node: seat for node, seat in taken.items() if chance.random() < 0.7}
+
+
+def seats_of(cohort: str, taken: Mapping[str, Seat]) -> int:
+    return next((seat.seats for seat in taken.values() if seat.cohort == cohort), 0)
 
 
 def test_a_large_domain_makes_cohorts_of_nearly_equal_size() -> None:
@@ -74,10 +131,13 @@ def test_what_is_no_seat_is_none(text: str) -> None:
 
 
 def test_a_seat_survives_its_way_through_a_node_cache() -> None:
-    for seat in (Seat("0123456789abcdef", 7, 8), Seat("0123456789abcdef", None, 32)):
+    above = "f" * 16
+    for seat in (Seat("0123456789abcdef", 7, 8), Seat("0123456789abcdef", None, 32, above, 4)):
         assert Seat.parse(str(seat)) == seat
     for text in ("", "0123456789abcdef/8/8", "0123456789abcdef/0/0", "0123456789abcdef/0/33", "x/0/1"):
         assert Seat.parse(text) is None
+    for count in (0, 33):
+        assert Seat.parse(f"0123456789abcdef/0/1/{above}/{count}") is None
 
 
 class Nodes:
