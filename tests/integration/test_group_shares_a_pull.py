@@ -46,6 +46,7 @@ pytestmark = [
 NAMESPACE, MODEL = "team-a", "llama"
 SHARDS = (40 << 20, (24 << 20) + 17)
 WARM_WITHIN_S = 90.0
+RACK = "example.com/rack"
 COPIES = 1.1  # two that begin at the same moment may both fetch a chunk, of 65 here
 
 
@@ -67,7 +68,9 @@ async def installation(
     cluster: Client, control_plane: ControlPlane, registry: CountingProxy, tmp_path: Path, stack: AsyncExitStack
 ) -> Installation:
     await ensure_namespace(cluster, NAMESPACE)
-    return await Installation.start(cluster, control_plane, tmp_path, plain_http=[registry.host], stack=stack)
+    return await Installation.start(
+        cluster, control_plane, tmp_path, plain_http=[registry.host], stack=stack, topology_levels=[RACK]
+    )
 
 
 @dataclass
@@ -108,9 +111,9 @@ async def model(cluster: Client, installation: Installation, registry: CountingP
     return Published(source, await revision(), sum(SHARDS) + 2)
 
 
-async def start_agents(installation: Installation, *names: str, **limits: int) -> list[WarmNode]:
+async def start_agents(installation: Installation, *names: str, rack: str = "r1", **limits: int) -> list[WarmNode]:
     """Agents that serve peers, as their NodeCaches say."""
-    nodes = [await installation.add_warm_node(name, **limits) for name in names]
+    nodes = [await installation.add_warm_node(name, labels={RACK: rack}, **limits) for name in names]
     for node in nodes:
         node.start_agent()
 
@@ -161,14 +164,18 @@ async def test_a_group_takes_one_copy_and_who_comes_later_none(
     await until_ready(cluster, *group)
     assert copies(registry, model) <= COPIES
     seats = [(await cache_of(cluster, name))["spec"]["models"][0]["cohort"] for name in group]
-    assert len({seat.partition("/")[0] for seat in seats}) == 1
+    (cohort,) = {seat.partition("/")[0] for seat in seats}
     assert sum(state.get("bytesPeers", 0) for state in await states(cluster, *group)) >= 1.8 * model.size
 
     registry.transfers.clear()
     await start_agents(installation, "node-d")
-    await warm(cluster, "node-d", name="later")
-    await until_ready(cluster, "node-d")
+    await start_agents(installation, "node-e", rack="r2")
+    await warm(cluster, "node-d", "node-e", name="later")
+    await until_ready(cluster, "node-d", "node-e")
     assert registry.transfers == []
+    joined, below = [(await cache_of(cluster, name))["spec"]["models"][0]["cohort"] for name in ("node-d", "node-e")]
+    assert joined == f"{cohort}/-/3"
+    assert below.endswith(f"/0/1/{cohort}/3")
 
 
 @pytest.mark.timeout(300)

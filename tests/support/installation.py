@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,7 +115,14 @@ class Installation:
 
     @classmethod
     async def start(
-        cls, client: Client, plane: ControlPlane, folder: Path, *, plain_http: list[str], stack: AsyncExitStack
+        cls,
+        client: Client,
+        plane: ControlPlane,
+        folder: Path,
+        *,
+        plain_http: list[str],
+        stack: AsyncExitStack,
+        topology_levels: Sequence[str] = (),
     ) -> Installation:
         """Apply the chart, run the controller with its own rights, wait until it is ready. ``stack`` undoes it all."""
         https, http = free_port(), free_port()
@@ -133,6 +140,7 @@ class Installation:
                     "listen_http": f"127.0.0.1:{http}",
                     "certificate_hosts": ["127.0.0.1"],
                     "sources": {"schemes": ["oci"], "plain_http": plain_http},
+                    "topology_levels": list(topology_levels),
                 }
             )
         )
@@ -174,12 +182,14 @@ class Installation:
         }
         await self.client.patch(NODE, name, {"status": status}, subresource="status")
 
-    async def add_warm_node(self, name: str, *, exchange: bool = True, **limits: int) -> WarmNode:
+    async def add_warm_node(
+        self, name: str, *, exchange: bool = True, labels: dict[str, str] | None = None, **limits: int
+    ) -> WarmNode:
         """A node with everything of ours but its agent, which the test starts when it wants.
 
         Without ``exchange`` it pulls alone.
         """
-        await self.add_node(name)
+        await self.add_node(name, labels=labels)
         pod = await self._agent_pod(name)
         folder = self.folder / name
         folder.mkdir()
