@@ -13,6 +13,7 @@ PATH = f"{DOMAIN}/path"  # mount path instead of /models/<name>
 PRELOAD = f"{DOMAIN}/preload"  # "true": read the weights ahead into the node's memory
 LAYOUT = f"{DOMAIN}/layout"  # of a bare reference: hf arranges the files as the Hub's own cache
 MAX_HOLD = f"{DOMAIN}/max-hold"  # longest time the gate may hold, such as 10m
+SPREAD = f"{DOMAIN}/spread"  # node label over whose values the workload's groups are spread, as far as there is room
 GROUP = f"{DOMAIN}/group"  # explicit group, wins over every workload API
 GROUP_SIZE = f"{DOMAIN}/group-size"
 WORKER_INDEX = f"{DOMAIN}/worker-index"

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 @click.option("--size", type=click.IntRange(1, 10000), help="Nodes in a group.")
 @click.option("--spare", type=click.IntRange(0, 1000), default=0, help="Nodes beside those a group needs.")
 @click.option("--topology-key", "--topology", default="", help="Node label; a group stays within one value of it.")
+@click.option("--spread", default="", metavar="LABEL", help="Node label; groups are spread over its values.")
 @click.option("--for", "workload", default="", metavar="KIND/NAME", help="The groups of a workload, before its pods.")
 @click.option("--image", "images", multiple=True, help="Engine image to pull beside the weights; may be repeated.")
 @click.option("--priority", type=click.IntRange(-1000, 1000), default=0, help="Higher pulls first.")
@@ -85,7 +86,7 @@ def _placement(options: dict[str, Any]) -> Object:
         return {"nodeSelector": _labels(options["selector"])}
     if options["nodes"]:
         return {"nodes": sorted({node.strip() for node in options["nodes"].split(",")})}
-    extra = {"spare": options["spare"], "topologyKey": options["topology_key"]}
+    extra = {"spare": options["spare"], "topologyKey": options["topology_key"], "spreadKey": options["spread"]}
     return {"groups": {"count": groups[0], "size": groups[1]} | {key: value for key, value in extra.items() if value}}
 
 

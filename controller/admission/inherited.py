@@ -16,7 +16,7 @@ from controller.groups.jobset import INITIALIZERS
 from controller.groups.owner import Owner
 
 # What a user writes on a template for all of its pods; the index of one pod is no such thing.
-_INHERITED = (keys.MODEL, keys.SECRET, keys.PATH, keys.MAX_HOLD)
+_INHERITED = (keys.MODEL, keys.SECRET, keys.PATH, keys.MAX_HOLD, keys.SPREAD)
 
 
 def inherited(pod: dict[str, Any], *, owners: Sequence[Owner]) -> dict[str, str]:

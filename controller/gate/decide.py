@@ -42,7 +42,7 @@ class GroupFacts:
     """The snapshot. ``pods`` are the group's living pods, ``roles`` the part of the group that each is one of;
     ``held`` the nodes of its earlier plan, in order. ``levels``: topology labels, widest first. ``placed``: where
     another placer has put it; None where that is ours to choose. ``shared``: domains that it must have in common with
-    other parts of its whole."""
+    other parts of its whole. ``spread_key`` and ``crowds``: as in Demand, of the groups of its workload."""
 
     member: GroupMember
     pods: tuple[Pod, ...]
@@ -56,6 +56,8 @@ class GroupFacts:
     levels: tuple[str, ...] = ()
     placed: Placed | None = None
     shared: tuple[SharedDomain, ...] = ()
+    spread_key: str = ""
+    crowds: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,8 @@ def _demand(facts: GroupFacts) -> Demand:
         domain=_domain_of_bound(facts),
         taken_domains=facts.taken_domains,
         levels=facts.levels,
+        spread_key=facts.spread_key,
+        crowds=facts.crowds,
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from controller.cluster.roster import Roster
+from collections.abc import Mapping
+
+from controller.cluster.roster import Enrolment, Roster
 from controller.cluster.snapshots import Snapshots
 from controller.cluster.world import World
 from controller.config import HoldLimits
@@ -12,7 +14,8 @@ from controller.groups import GroupMember
 from controller.kueue.placed import placed
 from controller.models import permitted
 from controller.node_caches.quotas import too_large
-from controller.objects.pods import Pod, is_gated, is_going, is_terminal, key, node
+from controller.objects.pods import Pod, is_gated, is_going, is_terminal, key, node, spread_key
+from controller.planning.candidates import crowds
 from controller.planning.fitting import PodShape
 
 
@@ -36,6 +39,7 @@ def group_facts(snapshots: Snapshots, group: str, *, limits: HoldLimits, only_he
     clocks = [hold.expires(pod, roster.enrolments[key(pod)].chain, limits=limits) for pod in pods if is_gated(pod)]
     held = roster.plan(group).all_nodes
     where = placed(enrolment.member, pods, workloads=world.workloads, nodes=world.nodes)
+    spread = spread_key(pods)
     seen = {*held, *map(node, pods), *(where.nodes if where else ())}
     return GroupFacts(
         member=enrolment.member,
@@ -46,11 +50,26 @@ def group_facts(snapshots: Snapshots, group: str, *, limits: HoldLimits, only_he
         held=held,
         levels=snapshots.levels,
         placed=where,
+        spread_key=spread,
+        crowds=_crowds(world, roster, enrolment, spread) if spread else {},
         shared=_shared(world, roster, enrolment.member),
         taken_domains=_taken_domains(world, roster, enrolment.member),
         expires=min((clock for clock in clocks if clock is not None), default=None),
         roles={key(pod): roster.enrolments[key(pod)].member.role for pod in pods},
     )
+
+
+def _crowds(world: World, roster: Roster, enrolment: Enrolment, spread: str) -> Mapping[str, int]:
+    """Of the workload's other groups of the same kind."""
+    found = []
+    for group in roster.groups():
+        other = roster.enrolment(group)
+        if other is None or group == enrolment.member.id or other.top.uid != enrolment.top.uid:
+            continue
+        if other.member.kind == enrolment.member.kind:
+            bound = (node(pod) for pod in living(world, roster, group))
+            found.append({*bound, *roster.plan(group).all_nodes})
+    return crowds(found, key=spread, nodes=world.nodes)
 
 
 def _shared(world: World, roster: Roster, member: GroupMember) -> tuple[SharedDomain, ...]:

@@ -6,7 +6,7 @@ they are immutable, and they carry the revision that was fixed at admission.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -83,6 +83,12 @@ def node(pod: Pod) -> str:
 def nominated(pod: Pod) -> str:
     """The node that was proposed for the pod, or ''."""
     return str((pod.get("status") or {}).get("nominatedNodeName") or "")
+
+
+def spread_key(pods: Iterable[Pod]) -> str:
+    """The node label over which a group's pods ask that the groups of their workload be spread, or ''."""
+    said = ((pod["metadata"].get("annotations") or {}).get(keys.SPREAD, "") for pod in pods)
+    return next(filter(None, said), "")
 
 
 def is_terminal(pod: Pod) -> bool:

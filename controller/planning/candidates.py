@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from controller.objects.nodes import NodeView
@@ -58,3 +59,10 @@ class Demand:
         if domain in self.taken_domains:
             return "DomainTaken", f"{self.topology_key}={domain} belongs to another group"
         return None
+
+
+def crowds(groups: Iterable[Iterable[str]], *, key: str, nodes: Mapping[str, NodeView]) -> Mapping[str, int]:
+    """How many of the groups, each given by the names of its nodes, each value of the label has."""
+    return Counter(
+        value for names in groups for value in {nodes[name].labels.get(key, "") for name in names if name in nodes}
+    )

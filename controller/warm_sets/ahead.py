@@ -7,7 +7,7 @@ groups; when they are there, the next ones follow.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -16,8 +16,9 @@ from controller.groups import Owner
 from controller.groups.member import ordinal
 from controller.groups.templates import Expected, tells
 from controller.models.wanted import Wanted
+from controller.objects.pods import spread_key
 from controller.objects.quantities import Resources, add, subtract
-from controller.planning.candidates import Candidate, Demand
+from controller.planning.candidates import Candidate, Demand, crowds
 from controller.planning.fitting import shape
 from controller.planning.planner import Plan, Planner
 from controller.warm_sets.group_placement import MOST_AHEAD
@@ -99,11 +100,12 @@ def plan_ahead(
     for name in taken.keys() & nodes.keys():
         nodes[name] = replace(nodes[name], free=subtract(nodes[name].free, taken[name]))
     successors = iter(replaced_next(present))
-    plans = []
+    plans: list[Plan] = []
     for names in held:
         before = next(successors, None)
         freed = {} if before is None else _freed(nodes, before)
-        demand = _demand(expected, levels)
+        others = [*(group.taken for group in present if group is not before), *(plan.all_nodes for plan in plans)]
+        demand = _demand(expected, levels, others, nodes)
         own = [replace(nodes[name], held=True) for name in names if name in nodes]
         if expected.in_place and freed:
             found = Planner(freed.values()).plan(demand)
@@ -126,5 +128,16 @@ def _freed(nodes: Mapping[str, Candidate], group: Present) -> dict[str, Candidat
     }
 
 
-def _demand(expected: Expected, levels: tuple[str, ...]) -> Demand:
-    return Demand(pods=tuple(shape(pod) for pod in expected.group), topology_key=expected.topology_key, levels=levels)
+def _demand(
+    expected: Expected, levels: tuple[str, ...], others: Sequence[Iterable[str]], nodes: Mapping[str, Candidate]
+) -> Demand:
+    """``others``: the nodes of each of the workload's other groups."""
+    spread = spread_key(expected.pods)
+    views = {name: candidate.node for name, candidate in nodes.items()} if spread else {}
+    return Demand(
+        pods=tuple(shape(pod) for pod in expected.group),
+        topology_key=expected.topology_key,
+        levels=levels,
+        spread_key=spread,
+        crowds=crowds(others, key=spread, nodes=views) if spread else {},
+    )

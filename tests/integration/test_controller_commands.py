@@ -84,6 +84,11 @@ async def test_wait_ends_with_its_exit_code_when_it_takes_too_long(control: Cont
     assert (await cli("wait", "nosuch", "-n", TEAM)).code == 3
 
 
+async def test_warm_says_over_what_its_groups_are_spread(control: Control, cluster: Client, cli: Cli) -> None:
+    out = (await cli("warm", "llama", "--groups=2", "--size=1", "--spread=zone", "-o", "json", "-n", TEAM)).out
+    assert json.loads(out)["spec"]["placement"]["groups"]["spreadKey"] == "zone"
+
+
 async def test_status_shows_groups_nodes_and_bytes(control: Control, cluster: Client, cli: Cli) -> None:
     await cli("warm", "llama", "--groups", "1", "--size", "1", "-n", TEAM)
     await agent_says(cluster, "n1", {"llama": "Pulling"}, bytesDone=500)

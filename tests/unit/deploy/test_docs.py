@@ -76,6 +76,7 @@ def test_the_page_of_annotations_lists_those_that_users_write() -> None:
         keys.LAYOUT,
         keys.PRELOAD,
         keys.MAX_HOLD,
+        keys.SPREAD,
         keys.GROUP,
         keys.GROUP_SIZE,
         keys.WORKER_INDEX,

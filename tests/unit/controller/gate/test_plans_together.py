@@ -32,6 +32,7 @@ class Group:
     gpus: int  # of each pod
     topology_key: str = ""
     exclusive: bool = False
+    spread: str = ""  # a label, in the pods' annotation
     within: str = ""  # a label: all such groups are parts of one whole that stays within a domain of it
 
 
@@ -66,7 +67,7 @@ class Cluster:
                 within=(("whole", group.within),) if group.within else (),
             )
             self.members[f"g{number}-0"] = member
-            self.world.on_pod(("team", member.name), None, pod(member.name, gpus=group.gpus))
+            self.world.on_pod(("team", member.name), None, pod(member.name, gpus=group.gpus, spread=group.spread))
         self.forget()
 
     def forget(self) -> None:
@@ -167,6 +168,19 @@ def test_a_part_that_comes_later_follows_the_others_into_their_domain() -> None:
     assert zones(cluster) == {"b"}
 
 
+def test_groups_of_a_workload_that_asks_are_spread_and_stay_where_they_are() -> None:
+    groups = [Group(1, 8, spread="zone")] * 4
+    cluster = Cluster([*ZONE_A, *ZONE_B], groups)
+    for group in cluster.roster.groups():
+        cluster.decide(group)
+    before = cluster.nodes_of_groups()
+    found = [cluster.world.nodes[name].labels["zone"] for names in before.values() for name in names]
+    assert sorted(found) == ["a", "a", "b", "b"]
+    for group in cluster.roster.groups():
+        cluster.decide(group)
+    assert cluster.nodes_of_groups() == before
+
+
 def test_a_whole_that_no_domain_holds_goes_to_the_scheduler() -> None:
     cluster = Cluster(ZONE_A, [Group(2, 8, within="rack"), Group(2, 8, within="rack")])
     decisions = [cluster.decide(group) for group in cluster.roster.groups()]
@@ -191,10 +205,11 @@ def model() -> dict[str, Any]:
     }
 
 
-def pod(name: str, *, gpus: int) -> dict[str, Any]:
+def pod(name: str, *, gpus: int, spread: str) -> dict[str, Any]:
     attributes = {keys.ATTRIBUTE_MODEL: "team/llama", keys.ATTRIBUTE_REVISION: "r"}
+    meta = {"namespace": "team", "name": name, "uid": name, "creationTimestamp": "2026-01-01T00:00:00Z"}
     return {
-        "metadata": {"namespace": "team", "name": name, "uid": name, "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "metadata": {**meta, "annotations": {keys.SPREAD: spread} if spread else {}},
         "spec": {
             "schedulingGates": [{"name": keys.GATE}],
             "containers": [{"name": "engine", "resources": {"requests": {GPU: str(gpus)}}}],

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from api import keys
 from api.resources import WorkloadPlacement
 from controller.groups import Owner
 from controller.groups.member import Part
@@ -93,6 +95,18 @@ def test_of_several_kinds_none_is_kept_warm_beyond_what_the_workload_asks_for() 
 def test_a_plan_keeps_its_nodes() -> None:
     (plan,) = plan_ahead(expected(), nodes(a=8, b=8), present=[], held=[("b",)], levels=())
     assert plan.nodes == ("b",)
+
+
+def test_groups_ahead_are_spread_where_the_template_asks_for_it() -> None:
+    (part,) = expected().parts
+    wish = Expected((replace(part, template={**part.template, "metadata": {"annotations": {keys.SPREAD: "zone"}}}),), 3)
+    zones = {
+        name: replace(candidate, node=replace(candidate.node, labels={"zone": name[0]}))
+        for name, candidate in nodes(a1=8, a2=8, b1=8, b2=8).items()
+    }
+    present = group("g-0", on="a1"), group("g-1", on="a2")
+    assert planned(expected(), zones, *present, count=2) == [("a1",), ("a2",)]
+    assert planned(wish, zones, *present, count=2) == [("b1",), ("b2",)]
 
 
 TOP = WorkloadPlacement(api_version="serving.kserve.io/v1beta1", kind="InferenceService", name="chat")
