@@ -55,12 +55,29 @@ def read_all(layout: Layout) -> PinTable:
     pins: dict[str, Pin] = {}
     unreadable: list[Path] = []
     for path in sorted(layout.pins.iterdir()):
-        try:
-            stored = msgspec.json.decode(path.read_bytes(), type=_PinFile)
-            pins[path.name] = Pin(path.name, Digest.parse(stored.tree), stored.note)
-        except (msgspec.MsgspecError, InvalidArtifact):
+        pin = _read(path)
+        if pin is None:
             unreadable.append(path)
+        else:
+            pins[pin.id] = pin
     return PinTable(pins=pins, unreadable=tuple(unreadable))
+
+
+def read(layout: Layout, id: str) -> Pin | None:  # noqa: A002
+    """One pin, without reading the others; None where there is none that can be read. Raises OSError, InvalidRequest."""
+    path = _path(layout, id)
+    try:
+        return _read(path)
+    except FileNotFoundError:
+        return None
+
+
+def _read(path: Path) -> Pin | None:
+    try:
+        stored = msgspec.json.decode(path.read_bytes(), type=_PinFile)
+        return Pin(path.name, Digest.parse(stored.tree), stored.note)
+    except (msgspec.MsgspecError, InvalidArtifact):
+        return None
 
 
 def _path(layout: Layout, id: str) -> Path:  # noqa: A002

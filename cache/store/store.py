@@ -298,7 +298,7 @@ class Store:
         """
         wanted = Pin(id, tree, dict(note))
         with self._lock, self._writing(f"pinning tree {tree}"):
-            there = pins.read_all(self._layout).pins.get(id)
+            there = pins.read(self._layout, id)
             if there is not None and there.tree != tree:
                 raise InUse(f"publication {id} pins tree {there.tree}")
             if trees.read(self._layout, tree) is None:

@@ -45,6 +45,15 @@ def test_a_publication_holds_one_tree(store: Store) -> None:
         store.pin(ONE, tree=add_tree(store, {"b": b"b"}).digest, note={})
 
 
+def test_pinning_reads_no_pin_of_another(store: Store) -> None:
+    """A node has hundreds, and kubelet waits for each mount."""
+    tree = add_tree(store, {"a": b"a"})
+    (store.layout.pins / TWO).mkdir()  # reading it would fail
+    store.pin(ONE, tree=tree.digest, note={})
+    (store.layout.pins / TWO).rmdir()
+    assert store.pins().keys() == {ONE}
+
+
 def test_an_absent_tree_cannot_be_pinned(store: Store) -> None:
     with pytest.raises(NotFound):
         store.pin(ONE, tree=tree_of({"a": b"a"}).digest, note={})
