@@ -14,7 +14,7 @@ from controller.kueue.workload import CONTROLLER
 from controller.objects.resources import WARM_SET
 from kube.client import Client
 from kube.resources import POD
-from tests.support import kueue
+from tests.support import crds, kueue
 from tests.support.control import TEAM, Control, agent_says, controlling, make_model, make_node, wanted_on
 from tests.support.installation import eventually
 from tests.support.owner_controllers import OwnerControllers
@@ -121,7 +121,7 @@ async def test_a_workload_is_admitted_when_its_nodes_are_warm(control: Control, 
 async def test_groups_are_kept_within_the_levels_of_kueues_topology(cluster: Client) -> None:
     """Without any configuration: one group of two fits in rack r2 alone, though n1 comes first."""
     resource, _ = SAID_BY[0]
-    await kueue.install(cluster, resource)
+    await crds.install(cluster, crds.definition(resource))
     levels = {"levels": [{"nodeLabel": "rack"}, {"nodeLabel": "kubernetes.io/hostname"}]}
     body = {"apiVersion": resource.api_version, "kind": "Topology", "metadata": {"name": "default"}, "spec": levels}
     await cluster.create(resource, body)
@@ -136,4 +136,4 @@ async def test_groups_are_kept_within_the_levels_of_kueues_topology(cluster: Cli
             await cluster.create(WARM_SET, {"apiVersion": API_VERSION, "kind": "WarmSet"} | warm_set, namespace=TEAM)
             await until_planned(cluster, "n2", "n3")
     finally:
-        await kueue.uninstall(cluster, resource)
+        await crds.uninstall(cluster, resource)

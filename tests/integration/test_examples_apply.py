@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from kube.client import ApiError, Client
 from kube.resources import POD, Resource
 from tests.support import workload_crds
 from tests.support.chart import NAMESPACE, pick, render, resource_of
-from tests.support.installation import ensure_namespace, eventually
+from tests.support.installation import ensure_namespace
 from tests.support.pages import yaml_blocks
 from tests.support.workload_crds import SCHEMAS, define, dry_run, undefine
 
@@ -46,17 +45,6 @@ async def workloads(cluster: Client) -> AsyncIterator[Client]:
     """The API server knows all workload APIs by their fields."""
     await define(cluster)
     await ensure_namespace(cluster, "team-a")
-
-    async def served() -> bool:
-        try:
-            await asyncio.gather(*(cluster.list(workload_crds.resource_of(*kind)) for kind in OTHERS))
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            return False
-        return True
-
-    await eventually(served, what="the workload APIs")
     yield cluster
     await undefine(cluster)
 

@@ -27,7 +27,7 @@ from csi.proto import csi_pb2_grpc
 from kube.client import ApiError, Client, Object
 from kube.resources import EVENT, POD
 from tests.integration.conftest import MODELS, NODE_CACHES, WARM_SETS
-from tests.support import lws
+from tests.support import crds, lws
 from tests.support.chunks import chunks_on_disk
 from tests.support.controlplane import ControlPlane
 from tests.support.counting_proxy import CountingProxy
@@ -83,7 +83,7 @@ def files(tmp_path: Path) -> dict[str, bytes]:
 async def installation(
     cluster: Client, control_plane: ControlPlane, registry: CountingProxy, tmp_path: Path, stack: AsyncExitStack
 ) -> Installation:
-    await lws.install_lws(cluster)
+    await crds.install(cluster, crds.definition(lws.LEADER_WORKER_SETS))  # its controller is played
     await ensure_namespace(cluster, NAMESPACE)
     return await Installation.start(cluster, control_plane, tmp_path, plain_http=[registry.host], stack=stack)
 

@@ -14,11 +14,11 @@ from api import keys
 from api.resources import API_VERSION
 from controller.config import Config, Sources
 from controller.manager import run
-from controller.objects.resources import MODEL, NODE_CACHE, WARM_SET
+from controller.objects.resources import MODEL, NODE_CACHE
 from kube.client import ApiError, Client, Object
-from kube.resources import CONFIG_MAP, MUTATING_WEBHOOK, NAMESPACE, NODE, POD, SECRET, Resource
+from kube.resources import CONFIG_MAP, MUTATING_WEBHOOK, NAMESPACE, NODE, POD, SECRET
+from tests.support import crds
 from tests.support.installation import eventually
-from tests.support.lws import CRDS
 from tests.support.processes import free_port
 
 CRD_FOLDER = Path(__file__).parents[2] / "deploy" / "chart" / "crds"
@@ -157,22 +157,8 @@ def pod(name: str, *, annotations: dict[str, str] | None = None, gpus: int = 0, 
 
 
 async def install_crds(client: Client) -> None:
-    """The project's own, until the API server serves them."""
-    for path in sorted(CRD_FOLDER.glob("*.yaml")):
-        body = yaml.safe_load(path.read_text())
-        await client.patch(CRDS, body["metadata"]["name"], body, kind="apply", force=True)
-    for resource in (MODEL, WARM_SET, NODE_CACHE):
-
-        async def served(resource: Resource = resource) -> bool:
-            try:
-                await client.list(resource)
-            except ApiError as error:
-                if error.status != 404:
-                    raise
-                return False
-            return True
-
-        await eventually(served, what=resource.plural)
+    """The project's own."""
+    await crds.install(client, *(yaml.safe_load(path.read_text()) for path in sorted(CRD_FOLDER.glob("*.yaml"))))
 
 
 async def make_model(client: Client, name: str = "llama", **spec: Any) -> Object:

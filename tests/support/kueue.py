@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from controller.kueue.watch import admission_checks, workloads
-from kube.client import ApiError, Client, Object
+from kube.client import Client, Object
 from kube.resources import POD, Resource
-from tests.support.installation import eventually
-from tests.support.lws import CRDS
+from tests.support import crds
+from tests.support.crds import ANYTHING
 
 WORKLOAD = workloads("v1beta2")
 ADMISSION_CHECK = admission_checks("v1beta2")
 HOSTNAME = "kubernetes.io/hostname"
-_ANYTHING = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 # Of Kueue's own definition (config/components/crd), what server-side apply goes by.
 _CHECKS = {
     "type": "array",
@@ -30,56 +29,20 @@ _CHECKS = {
         },
     },
 }
-_STATUS = _ANYTHING | {"properties": {"admissionChecks": _CHECKS}}
+_STATUS = ANYTHING | {"properties": {"admissionChecks": _CHECKS}}
 
 
 async def install_kueue(client: Client) -> None:
-    await install(client, WORKLOAD, status=_STATUS)
-    await install(client, ADMISSION_CHECK)
-
-
-async def install(client: Client, resource: Resource, *, status: Object | None = None) -> None:
-    schema = {"type": "object", "properties": {"spec": _ANYTHING, "status": status or _ANYTHING}}
-    version = {
-        "name": resource.version,
-        "served": True,
-        "storage": True,
-        "schema": {"openAPIV3Schema": schema},
-        "subresources": {"status": {}},
-    }
-    name = f"{resource.plural}.{resource.group}"
-    body = {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": name, "annotations": {"api-approved.kubernetes.io": "https://example.com/approved"}},
-        "spec": {
-            "group": resource.group,
-            "scope": "Namespaced" if resource.namespaced else "Cluster",
-            "names": {"plural": resource.plural, "singular": resource.kind.lower(), "kind": resource.kind},
-            "versions": [version],
-        },
-    }
-    await client.patch(CRDS, name, body, kind="apply", force=True)
-
-    async def served() -> bool:
-        try:
-            await client.list(resource)
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            return False
-        return True
-
-    await eventually(served, what=name)
+    await crds.install(client, _definition(WORKLOAD, status=_STATUS), _definition(ADMISSION_CHECK))
 
 
 async def uninstall_kueue(client: Client) -> None:
-    await uninstall(client, WORKLOAD)
-    await uninstall(client, ADMISSION_CHECK)
+    await crds.uninstall(client, WORKLOAD, ADMISSION_CHECK)
 
 
-async def uninstall(client: Client, resource: Resource) -> None:
-    await client.delete(CRDS, f"{resource.plural}.{resource.group}")
+def _definition(resource: Resource, *, status: Object = ANYTHING) -> Object:
+    schema = {"type": "object", "properties": {"spec": ANYTHING, "status": status}}
+    return crds.definition(resource, schema=schema, status=True)
 
 
 async def make_workload(client: Client, name: str, *, namespace: str, pod_sets: list[Object]) -> Object:

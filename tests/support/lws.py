@@ -13,7 +13,6 @@ PREFIX = "leaderworkerset.sigs.k8s.io/"
 REVISION = "6c9f7b8d5"
 LEADER_WORKER_SETS = Resource("leaderworkerset.x-k8s.io", "v1", "leaderworkersets", "LeaderWorkerSet")
 STATEFUL_SETS = Resource("apps", "v1", "statefulsets", "StatefulSet")
-CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False)
 
 
 @dataclass(frozen=True)
@@ -24,29 +23,6 @@ class Group:
     @property
     def pods(self) -> list[Object]:
         return [self.leader, *self.workers]
-
-
-async def install_lws(client: Client) -> None:
-    """The resource type alone, without its schema: its controller is played by ``create_group``."""
-    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": anything}}
-    name = f"{LEADER_WORKER_SETS.plural}.{LEADER_WORKER_SETS.group}"
-    body = {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {
-            "name": name,
-            # The API server asks for this where a group ends in k8s.io.
-            "annotations": {"api-approved.kubernetes.io": "https://github.com/kubernetes-sigs/lws"},
-        },
-        "spec": {
-            "group": LEADER_WORKER_SETS.group,
-            "scope": "Namespaced",
-            "names": {"plural": LEADER_WORKER_SETS.plural, "singular": "leaderworkerset", "kind": "LeaderWorkerSet"},
-            "versions": [version],
-        },
-    }
-    await client.patch(CRDS, name, body, kind="apply", force=True)
 
 
 async def create_group(

@@ -14,43 +14,12 @@ from typing import Any, Self
 from controller.cluster.owners import KINDS
 from kube.client import ApiError, Client, Object
 from kube.resources import POD, Resource
+from tests.support import crds
 from tests.support.installation import eventually
-from tests.support.lws import CRDS
 from tests.support.workloads import Workloads
 
 # What an owner gives its next pods once it sees where the earlier ones are, by (new pods, bound pods).
 Late = Callable[[list[Object], list[Object]], None]
-
-
-async def install_kind(client: Client, resource: Resource) -> None:
-    """The resource type alone, without a schema."""
-    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    version = {"name": resource.version, "served": True, "storage": True, "schema": {"openAPIV3Schema": anything}}
-    name = f"{resource.plural}.{resource.group}"
-    body = {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        # The API server asks for this where a group ends in k8s.io.
-        "metadata": {"name": name, "annotations": {"api-approved.kubernetes.io": "https://example.com/approved"}},
-        "spec": {
-            "group": resource.group,
-            "scope": "Namespaced",
-            "names": {"plural": resource.plural, "singular": resource.kind.lower(), "kind": resource.kind},
-            "versions": [version],
-        },
-    }
-    await client.patch(CRDS, name, body, kind="apply", force=True)
-
-    async def served() -> bool:
-        try:
-            await client.list(resource)
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            return False
-        return True
-
-    await eventually(served, what=name)
 
 
 class OwnerControllers:
@@ -123,7 +92,7 @@ class OwnerControllers:
             owner = self._workloads.objects[uid]
             resource = KINDS[owner["apiVersion"], owner["kind"]]
             if "." in resource.group and not resource.group.startswith("scheduling.k8s.io"):
-                await install_kind(self._client, resource)
+                await crds.install(self._client, crds.definition(resource))
             self._made[uid] = await self._create(owner, resource)
             self._owners.append((resource, owner["metadata"]["name"]))
         return reference | {"uid": self._made[uid]["metadata"]["uid"]} if uid in self._made else reference

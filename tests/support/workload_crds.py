@@ -9,7 +9,7 @@ import yaml
 
 from kube.client import Client, Object
 from kube.resources import Resource
-from tests.support.lws import CRDS
+from tests.support import crds
 
 Schema = dict[str, Any]
 
@@ -21,13 +21,7 @@ _TEMPLATE = {"metadata": {"annotations": "map", "labels": "map", "name": "string
 
 def resource_of(apiVersion: str, kind: str) -> Resource:  # as the field is called
     (schema,) = (s for s in SCHEMAS if (s["apiVersion"], s["kind"]) == (apiVersion, kind))
-    group, _, version = apiVersion.partition("/")
-    return Resource(group, version, schema["plural"], kind, namespaced=_scope(schema) == "Namespaced")
-
-
-def crds() -> list[Object]:
-    """One definition a kind; the versions of one kind would have to be merged, of which there is no case."""
-    return [_definition(schema) for schema in SCHEMAS]
+    return _resource(schema)
 
 
 async def dry_run(client: Client, resource: Resource, body: Object, *, namespace: str | None) -> Object:
@@ -37,43 +31,23 @@ async def dry_run(client: Client, resource: Resource, body: Object, *, namespace
 
 
 async def define(client: Client) -> None:
-    for body in crds():
-        await client.patch(CRDS, body["metadata"]["name"], body, kind="apply", force=True)
+    """One definition a kind; the versions of one kind would have to be merged, of which there is no case."""
+    await crds.install(client, *map(_definition, SCHEMAS))
 
 
 async def undefine(client: Client) -> None:
-    for body in crds():
-        await client.delete(CRDS, body["metadata"]["name"])
+    await crds.uninstall(client, *map(_resource, SCHEMAS))
 
 
 def _definition(schema: Schema) -> Object:
-    group, _, version = schema["apiVersion"].partition("/")
     properties = {name: _expand(value) for name, value in schema["fields"].items()} | {"metadata": {"type": "object"}}
-    served = {
-        "name": version,
-        "served": True,
-        "storage": True,
-        "schema": {"openAPIV3Schema": {"type": "object", "properties": properties}},
-    }
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {
-            "name": f"{schema['plural']}.{group}",
-            # The API server asks for this where a group ends in k8s.io.
-            "annotations": {"api-approved.kubernetes.io": "https://github.com/kubernetes/enhancements"},
-        },
-        "spec": {
-            "group": group,
-            "scope": _scope(schema),
-            "names": {"plural": schema["plural"], "singular": schema["kind"].lower(), "kind": schema["kind"]},
-            "versions": [served],
-        },
-    }
+    return crds.definition(_resource(schema), schema={"type": "object", "properties": properties})
 
 
-def _scope(schema: Schema) -> str:
-    return str(schema.get("scope", "Namespaced"))
+def _resource(schema: Schema) -> Resource:
+    group, _, version = schema["apiVersion"].partition("/")
+    namespaced = schema.get("scope", "Namespaced") == "Namespaced"
+    return Resource(group, version, schema["plural"], schema["kind"], namespaced=namespaced)
 
 
 def _expand(value: Any) -> Schema:
