@@ -17,12 +17,11 @@ import grpc
 import pytest
 
 from csi.proto import csi_pb2_grpc
-from tests.support.csi_node import MODEL, CsiNode, Pod, why_no_mounts
+from tests.support.csi_node import FILES, MODEL, CsiNode, Pod, tree_of, why_no_mounts
 from tests.support.fake_agent import FakeAgent
 
 WHY_NOT = why_no_mounts() or ("" if shutil.which("strace") else "strace not found: install strace (6.0 or newer)")
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "faults can be injected here")
-FILES = {"config.json": b"{}", "weights/model.safetensors": b"0123456789"}
 HELD_S = 20
 
 PUBLISH_CALLS = ["mkdirat", "open_tree", "mount_setattr", "move_mount"]
@@ -32,21 +31,15 @@ UNPUBLISH_CALLS = [("umount2", 1), ("umount2", 2), ("unlinkat", 1)]
 
 @pytest.fixture
 async def agent(tmp_path: Path) -> AsyncIterator[FakeAgent]:
-    agent = FakeAgent(socket=tmp_path / "agent.sock", cache_root=tmp_path / "cache")
-    await agent.start()
-    yield agent
-    await agent.stop()
+    async with FakeAgent(socket=tmp_path / "agent.sock", cache_root=tmp_path / "cache") as agent:
+        agent.add_tree(MODEL, FILES)
+        yield agent
 
 
 @pytest.fixture
 def node(tmp_path: Path, agent: FakeAgent) -> Iterator[CsiNode]:
-    node = CsiNode(tmp_path)
-    node.start()
-    agent.add_tree(MODEL, FILES)
-    try:
+    with CsiNode(tmp_path) as node:
         yield node
-    finally:
-        node.stop()
 
 
 @asynccontextmanager
@@ -90,9 +83,8 @@ def is_bare_or_whole(node: CsiNode, pod: Pod) -> bool:
     mounts = node.mounts()
     if not mounts:
         return not pod.target.exists() or not any(pod.target.iterdir())
-    seen = node.inside(pod.target)
-    files = {str(path.relative_to(seen)): path.read_bytes() for path in seen.rglob("*") if path.is_file()}
-    return len(mounts) == 1 and mounts[0].options >= {"ro", "nosuid", "nodev"} and files == FILES
+    whole = tree_of(node.inside(pod.target)) == FILES
+    return len(mounts) == 1 and mounts[0].options >= {"ro", "nosuid", "nodev"} and whole
 
 
 def is_clean(node: CsiNode, agent: FakeAgent, pod: Pod) -> bool:

@@ -103,22 +103,16 @@ MUTANTS = {
 
 @pytest.fixture
 async def agent(tmp_path: Path) -> AsyncIterator[FakeAgent]:
-    agent = FakeAgent(socket=tmp_path / "agent.sock", cache_root=tmp_path / "cache")
-    agent.add_tree(MODEL, {"config.json": b"{}"})
-    await agent.start()
-    yield agent
-    await agent.stop()
+    async with FakeAgent(socket=tmp_path / "agent.sock", cache_root=tmp_path / "cache") as agent:
+        agent.add_tree(MODEL, {"config.json": b"{}"})
+        yield agent
 
 
 async def holds(promise: Promise, folder: Path, agent: FakeAgent, *, first: str) -> bool:
-    node = CsiNode(folder)
-    node.start()
-    try:
+    with CsiNode(folder) as node:
         await node.start_driver(first=first)
         async with node.channel() as channel:
             return await promise(node, agent, csi_pb2_grpc.NodeStub(channel))
-    finally:
-        node.stop()
 
 
 @pytest.mark.parametrize("name", MUTANTS)

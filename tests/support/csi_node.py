@@ -12,11 +12,14 @@ import shutil
 import subprocess
 import sys
 import uuid
+from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import grpc
+import pytest
 
 from api import keys
 from csi.mountinfo import Mount, parse_mountinfo
@@ -24,6 +27,7 @@ from csi.proto import csi_pb2, csi_pb2_grpc
 
 MODEL = "team-a/llama"
 NAMESPACE = "team-a"
+FILES = {"config.json": b"{}", "weights/model.safetensors": b"0123456789"}
 
 
 def why_no_mounts() -> str:
@@ -68,6 +72,13 @@ class CsiNode:
         """What goes before a command that is to run in the namespace."""
         assert self.holder is not None
         return ["nsenter", f"--mount=/proc/{self.holder.pid}/ns/mnt"]
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def start(self) -> None:
         """Make the namespace; <kubelet>/pods is a shared mount, as on a node. The agent makes the cache."""
@@ -173,3 +184,15 @@ class Pod:
 
     def stats_request(self) -> csi_pb2.NodeGetVolumeStatsRequest:
         return csi_pb2.NodeGetVolumeStatsRequest(volume_id="csi-volume", volume_path=str(self.target))
+
+
+def tree_of(folder: Path) -> dict[str, bytes]:
+    """The files below a folder, by path."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+async def code_of(call: Awaitable[object]) -> grpc.StatusCode:
+    """With which a call fails."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value.code()

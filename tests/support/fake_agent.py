@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 from aiohttp import web
@@ -43,6 +43,13 @@ class FakeAgent:
             path.chmod(0o444)
         self.models[model] = (revision, f"sha256:{hex_digest}")
         return folder
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
 
     async def start(self) -> None:
         app = web.Application(middlewares=[self._refuse])

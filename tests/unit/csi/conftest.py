@@ -36,11 +36,9 @@ def pod(config: Config) -> Pod:
 @pytest.fixture
 async def agent(config: Config) -> AsyncIterator[FakeAgent]:
     """An agent that has MODEL."""
-    agent = FakeAgent(socket=config.agent_socket, cache_root=config.cache_root)
-    agent.add_tree(MODEL, {"config.json": b"{}"})
-    await agent.start()
-    yield agent
-    await agent.stop()
+    async with FakeAgent(socket=config.agent_socket, cache_root=config.cache_root) as agent:
+        agent.add_tree(MODEL, {"config.json": b"{}"})
+        yield agent
 
 
 @pytest.fixture

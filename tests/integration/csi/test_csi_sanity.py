@@ -89,28 +89,22 @@ def passed_on(call: Any) -> Any:
 @pytest.fixture
 async def endpoint(tmp_path: Path) -> AsyncIterator[Path]:
     """The go-between's socket, with a driver and an agent behind it."""
-    agent = FakeAgent(socket=tmp_path / "agent.sock", cache_root=tmp_path / "cache")
-    await agent.start()
-    node = CsiNode(tmp_path)
-    node.start()
-    agent.add_tree(MODEL, {"config.json": b"{}"})
     server = grpc.aio.server()
-    try:
-        await node.start_driver("--no-require-readonly")
-        async with node.channel() as channel:
-            between = Between(channel)
-            csi_pb2_grpc.add_IdentityServicer_to_server(between, server)
-            csi_pb2_grpc.add_NodeServicer_to_server(between, server)
-            csi_pb2_grpc.add_ControllerServicer_to_server(between, server)
-            server.add_insecure_port(f"unix:{tmp_path}/between.sock")
-            await server.start()
-            yield tmp_path / "between.sock"
-            await server.stop(None)
-        assert node.mounts() == []
-        assert agent.pins == {}
-    finally:
-        node.stop()
-        await agent.stop()
+    async with FakeAgent(socket=tmp_path / "agent.sock", cache_root=tmp_path / "cache") as agent:
+        agent.add_tree(MODEL, {"config.json": b"{}"})
+        with CsiNode(tmp_path) as node:
+            await node.start_driver("--no-require-readonly")
+            async with node.channel() as channel:
+                between = Between(channel)
+                csi_pb2_grpc.add_IdentityServicer_to_server(between, server)
+                csi_pb2_grpc.add_NodeServicer_to_server(between, server)
+                csi_pb2_grpc.add_ControllerServicer_to_server(between, server)
+                server.add_insecure_port(f"unix:{tmp_path}/between.sock")
+                await server.start()
+                yield tmp_path / "between.sock"
+                await server.stop(None)
+            assert node.mounts() == []
+            assert agent.pins == {}
 
 
 async def test_driver_conforms(endpoint: Path, tmp_path: Path) -> None:
