@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from demo.group import Agent, Process, free_port
@@ -20,9 +21,9 @@ class Loopback:
     can_slow_uplinks = False
 
     def __init__(self, stack: ExitStack, folder: Path, *, rate: int) -> None:
-        self._folder = folder
         self._rate = rate
         self.origin = f"127.0.0.1:{free_port()}"
+        self._agent = partial(Agent, folder=folder, origin=self.origin)
         self.origin_process = Process(
             ["demo.origin", str(folder / "origin"), self.origin.rpartition(":")[2], str(rate)],
             log=folder / "origin.log",
@@ -34,15 +35,7 @@ class Loopback:
         return [f"127.0.0.1:{free_port()}" for _ in range(nodes)]
 
     def agent(self, name: str, number: int, *, source: str, group: Sequence[str], listen: str) -> Agent:
-        return Agent(
-            name,
-            folder=self._folder,
-            source=source,
-            origin=self.origin,
-            listen=listen,
-            group=group,
-            limit=self._rate,
-        )
+        return self._agent(name, source=source, listen=listen, group=group, limit=self._rate)
 
     def slow_uplink(self, number: int) -> None:
         raise NotImplementedError
@@ -55,12 +48,12 @@ class Shaped:
     can_slow_uplinks = True
 
     def __init__(self, stack: ExitStack, folder: Path, *, rate: int, nodes: int) -> None:
-        self._folder = folder
         self._rate = rate
         self._net = stack.enter_context(Namespaces(nodes + 1))
         self._key_file = make_key(folder / "group.key")
         host = self._net.address(1)
         self.origin = f"{host}:5000"
+        self._agent = partial(Agent, folder=folder, origin=self.origin)
         self.origin_process = Process(
             ["demo.origin", str(folder / "origin"), "5000", "0", host],
             log=folder / "origin.log",
@@ -75,16 +68,10 @@ class Shaped:
         return [f"{self._net.address(number + 2)}:9820" for number in range(nodes)]
 
     def agent(self, name: str, number: int, *, source: str, group: Sequence[str], listen: str) -> Agent:
-        return Agent(
-            name,
-            folder=self._folder,
-            source=source,
-            origin=self.origin,
-            listen=listen,
-            group=group,
-            status=f"{self._net.address(number + 2)}:9810",
-            key_file=self._key_file,
-            within=self._net.command(number + 2),
+        status, within = f"{self._net.address(number + 2)}:9810", self._net.command(number + 2)
+        key_file = self._key_file
+        return self._agent(
+            name, source=source, listen=listen, group=group, status=status, key_file=key_file, within=within
         )
 
     def slow_uplink(self, number: int) -> None:

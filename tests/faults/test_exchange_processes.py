@@ -112,6 +112,30 @@ def on_loopback(stack: ExitStack, folder: Path) -> tuple[Origin, list[Agent]]:
     return origin, agents
 
 
+def in_namespaces(stack: ExitStack, folder: Path, net: Namespaces) -> tuple[Origin, list[Agent]]:
+    """The origin on host 1, an agent on every other."""
+    key_file = make_key(folder / "group.key")
+    origin = start_origin(stack, folder, host=net.address(1), within=net.command(1))
+    hosts = range(2, net.hosts + 1)
+    group = [f"{net.address(host)}:9820" for host in hosts]
+    agents = []
+    for host, listen in zip(hosts, group, strict=True):
+        agent = Agent(
+            f"node-{host}",
+            folder=folder,
+            source=origin.source,
+            origin=origin.address,
+            listen=listen,
+            group=group,
+            status=f"{net.address(host)}:9810",
+            key_file=key_file,
+            within=net.command(host),
+        )
+        stack.callback(agent.stop)
+        agents.append(agent)
+    return origin, agents
+
+
 def test_a_member_that_is_killed_costs_the_others_little(stack: ExitStack, tmp_path: Path) -> None:
     origin, agents = on_loopback(stack, tmp_path)
     wait(lambda: half_through(agents[0]), what="half of the pull")
@@ -139,25 +163,8 @@ def test_a_member_that_is_stopped_is_done_without_and_ends_warm_when_it_goes_on(
 @pytest.mark.skipif(bool(why_no_namespaces()), reason=why_no_namespaces())
 def test_two_members_that_cannot_reach_each_other_get_all_by_way_of_the_third(stack: ExitStack, tmp_path: Path) -> None:
     net = stack.enter_context(Namespaces(4))
-    key_file = make_key(tmp_path / "group.key")
-    origin = start_origin(stack, tmp_path, host=net.address(1), within=net.command(1))
-    group = [f"{net.address(host)}:9820" for host in (2, 3, 4)]
     net.part(2, 3)
-    agents = []
-    for number, listen in enumerate(group):
-        agent = Agent(
-            f"node-{number}",
-            folder=tmp_path,
-            source=origin.source,
-            origin=origin.address,
-            listen=listen,
-            group=group,
-            status=f"{net.address(number + 2)}:9810",
-            key_file=key_file,
-            within=net.command(number + 2),
-        )
-        stack.callback(agent.stop)
-        agents.append(agent)
+    origin, agents = in_namespaces(stack, tmp_path, net)
     wait(warm(agents), what="the end of the pull")
     check_bytes(agents, origin.content)
     assert origin.copies <= 2.0  # alone, each would take one
@@ -168,24 +175,7 @@ def test_members_that_lose_the_origin_and_each_other_go_on_when_either_is_back(
     stack: ExitStack, tmp_path: Path
 ) -> None:
     net = stack.enter_context(Namespaces(3))
-    key_file = make_key(tmp_path / "group.key")
-    origin = start_origin(stack, tmp_path, host=net.address(1), within=net.command(1))
-    group = [f"{net.address(host)}:9820" for host in (2, 3)]
-    agents = []
-    for number, listen in enumerate(group):
-        agent = Agent(
-            f"node-{number}",
-            folder=tmp_path,
-            source=origin.source,
-            origin=origin.address,
-            listen=listen,
-            group=group,
-            status=f"{net.address(number + 2)}:9810",
-            key_file=key_file,
-            within=net.command(number + 2),
-        )
-        stack.callback(agent.stop)
-        agents.append(agent)
+    origin, agents = in_namespaces(stack, tmp_path, net)
     wait(lambda: half_through(agents[0]), what="half of the pull")
     for pair in ((1, 2), (1, 3), (2, 3)):
         net.part(*pair)
