@@ -64,7 +64,7 @@ def read_all(layout: Layout) -> PinTable:
 
 
 def read(layout: Layout, id: str) -> Pin | None:  # noqa: A002
-    """One pin, without reading the others; None where there is none that can be read. Raises OSError, InvalidRequest."""
+    """One pin, without a look at the others; None where none can be read. Raises OSError, InvalidRequest."""
     path = _path(layout, id)
     try:
         return _read(path)
