@@ -14,7 +14,8 @@ import os
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from api.errors import WarmsetError
@@ -52,17 +53,9 @@ class Power:
 
 def case(work: Path, power: Power, *, cut_at: int) -> bool:
     """False when the life ended before the chosen change; then the power was cut right at its end."""
-    image, disk = work / "image", work / "disk"
     promises = work / "promises"
     promises.unlink(missing_ok=True)
-    disk.mkdir(exist_ok=True)
-    with image.open("wb") as file:
-        file.truncate(FILE_SYSTEM_BYTES)
-    run("mkfs.ext4", "-q", "-F", str(image))
-    run("mount", "-o", "loop", str(image), str(disk))
-    try:
-        Store.open(disk / "cache").close()
-        run("sync", "-f", str(disk))
+    with disk_with_a_store(work) as disk:
         power.folder, power.changes, power.cut_at = os.open(disk, os.O_RDONLY), 0, cut_at
         try:
             store_scenario.live(disk / "cache", promises)
@@ -74,14 +67,38 @@ def case(work: Path, power: Power, *, cut_at: int) -> bool:
             power.cut()
         os.close(power.folder)
         power.folder = None
-        run("umount", str(disk))
-        run("mount", "-o", "loop", str(image), str(disk))
+        mount_again(disk)
         oracle.check_after_crash(disk / "cache", promises=promises)
         store_scenario.live(disk / "cache", promises)
         oracle.check_after_crash(disk / "cache", promises=promises)
+    return happened
+
+
+@contextmanager
+def disk_with_a_store(work: Path) -> Iterator[Path]:
+    """A new ext4 file system with an empty store at ``cache``, all of it synced."""
+    image, disk = _image(work / "disk"), work / "disk"
+    disk.mkdir(exist_ok=True)
+    with image.open("wb") as file:
+        file.truncate(FILE_SYSTEM_BYTES)
+    run("mkfs.ext4", "-q", "-F", str(image))
+    run("mount", "-o", "loop", str(image), str(disk))
+    try:
+        Store.open(disk / "cache").close()
+        run("sync", "-f", str(disk))
+        yield disk
     finally:
         run("umount", str(disk))
-    return happened
+
+
+def mount_again(disk: Path) -> None:
+    """As a boot does after the power was back."""
+    run("umount", str(disk))
+    run("mount", "-o", "loop", str(_image(disk)), str(disk))
+
+
+def _image(disk: Path) -> Path:
+    return disk.with_name("image")
 
 
 def run(*command: str) -> None:

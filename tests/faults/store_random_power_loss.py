@@ -23,7 +23,7 @@ from api.tree import Tree
 from cache.store import PullRecord, Store
 from cache.store import ingest as ingest_module
 from tests.faults import oracle
-from tests.faults.store_power_loss import FILE_SYSTEM_BYTES, Power, run
+from tests.faults.store_power_loss import Power, disk_with_a_store, mount_again
 from tests.faults.store_scenario import CHUNK, digest_of, tree_of
 
 AT_ONCE = 3
@@ -109,16 +109,9 @@ def life(root: Path, promises: Path, seed: int) -> None:
 
 def case(work: Path, seed: int) -> bool:
     """Whether the power went before the life had ended."""
-    image, disk, promises = work / "image", work / "disk", work / "promises"
+    promises = work / "promises"
     promises.unlink(missing_ok=True)
-    disk.mkdir(exist_ok=True)
-    with image.open("wb") as file:
-        file.truncate(FILE_SYSTEM_BYTES)
-    run("mkfs.ext4", "-q", "-F", str(image))
-    run("mount", "-o", "loop", str(image), str(disk))
-    try:
-        Store.open(disk / "cache").close()
-        run("sync", "-f", str(disk))
+    with disk_with_a_store(work) as disk:
         power = Power()
         power.folder = os.open(disk, os.O_RDONLY)
         ended, before = threading.Event(), False
@@ -135,16 +128,13 @@ def case(work: Path, seed: int) -> bool:
         ended.set()
         cutter.join()
         os.close(power.folder)
-        run("umount", str(disk))
-        run("mount", "-o", "loop", str(image), str(disk))
+        mount_again(disk)
         # A power loss ends a boot: in the same one, the journal would be right to trust what it says of the page cache.
         ingest_module.boot_id = lambda: seed.to_bytes(16, "big")
         oracle.check_after_crash(disk / "cache", promises=promises)
         promises.unlink(missing_ok=True)  # a second life makes its own, and nothing is in its way
         life(disk / "cache", promises, seed)
         oracle.check_after_crash(disk / "cache", promises=promises)
-    finally:
-        run("umount", str(disk))
     return before
 
 

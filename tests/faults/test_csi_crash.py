@@ -17,8 +17,9 @@ import grpc
 import pytest
 
 from csi.proto import csi_pb2_grpc
-from tests.support.csi_node import FILES, MODEL, CsiNode, Pod, tree_of, why_no_mounts
+from tests.support.csi_node import FILES, MODEL, CsiNode, Pod, why_no_mounts
 from tests.support.fake_agent import FakeAgent
+from tests.support.pulling import contents
 
 WHY_NOT = why_no_mounts() or ("" if shutil.which("strace") else "strace not found: install strace (6.0 or newer)")
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "faults can be injected here")
@@ -83,7 +84,7 @@ def is_bare_or_whole(node: CsiNode, pod: Pod) -> bool:
     mounts = node.mounts()
     if not mounts:
         return not pod.target.exists() or not any(pod.target.iterdir())
-    whole = tree_of(node.inside(pod.target)) == FILES
+    whole = contents(node.inside(pod.target)) == FILES
     return len(mounts) == 1 and mounts[0].options >= {"ro", "nosuid", "nodev"} and whole
 
 

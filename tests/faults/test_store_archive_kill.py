@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,12 +30,6 @@ from cli.main import main
 Staged.commit = lambda staged: os.kill(os.getpid(), signal.SIGKILL)
 main()
 """
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as running:
-        yield running
 
 
 def serve(registry: FakeRegistry, packing: Packing) -> bytes:

@@ -1,8 +1,10 @@
-"""The real control plane, started once a run and swept after every test."""
+"""What is real: the control plane, started once a run and swept after every test; a controller on it; a registry."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
@@ -10,9 +12,12 @@ from api.resources import GROUP, VERSION
 from kube.client import ApiError, Client, Object
 from kube.resources import LEASE, MUTATING_WEBHOOK, NODE, PERSISTENT_VOLUME, POD, Resource
 from tests.support.claims import CLAIM
-from tests.support.control import install_crds
+from tests.support.control import Control, controlling, install_crds
 from tests.support.controlplane import HOW_TO_GET, ControlPlane, missing_binaries, start_control_plane
+from tests.support.counting_proxy import CountingProxy
+from tests.support.installation import Installation, ensure_namespace
 from tests.support.lws import LEADER_WORKER_SETS, STATEFUL_SETS
+from tests.support.registry import Registry, start_registry
 
 MODELS = Resource(GROUP, VERSION, "models", "Model")
 WARM_SETS = Resource(GROUP, VERSION, "warmsets", "WarmSet")
@@ -39,6 +44,45 @@ async def cluster(control_plane: ControlPlane) -> AsyncIterator[Client]:
         await install_crds(client)
         yield client
         await _sweep(client)
+
+
+@pytest.fixture
+async def control(cluster: Client) -> AsyncIterator[Control]:
+    async with controlling(cluster) as control:
+        yield control
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    running = start_registry(tmp_path_factory.mktemp("registry"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+async def proxy(registry: Registry) -> AsyncIterator[CountingProxy]:
+    """The registry behind a proxy that remembers which bytes left it."""
+    async with CountingProxy(registry.host).serving() as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def topology_levels() -> list[str]:
+    """Labels that the installation plans by; a module may have its own."""
+    return []
+
+
+@pytest.fixture
+async def installation(
+    cluster: Client, control_plane: ControlPlane, proxy: CountingProxy, tmp_path: Path, topology_levels: list[str]
+) -> AsyncIterator[Installation]:
+    """Warmset as the chart installs it; its models come through ``proxy``."""
+    async with AsyncExitStack() as stack:
+        await ensure_namespace(cluster, "team-a")
+        sources, levels = [proxy.host], topology_levels
+        yield await Installation.start(
+            cluster, control_plane, tmp_path, plain_http=sources, stack=stack, topology_levels=levels
+        )
 
 
 async def _sweep(client: Client) -> None:

@@ -18,7 +18,7 @@ import yaml
 
 from demo.group import FULL_DISK
 from tests.support.processes import Server, free_port
-from tests.support.registry import HOW_TO_GET, Registry, registry_missing, start_registry
+from tests.support.registry import HOW_TO_GET, Registry, registry_missing
 
 UID = 65532  # deploy/Dockerfile
 WARMSET = Path(sys.executable).with_name("warmset")
@@ -43,13 +43,6 @@ CONFINED = textwrap.dedent("""
     exec setpriv --reuid {uid} --regid {uid} --clear-groups --no-new-privs --bounding-set=-all,+dac_read_search \\
         --inh-caps=-all,+dac_read_search --ambient-caps=-all,+dac_read_search {warmset} agent --config {config}
 """)
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    server = start_registry(tmp_path / "registry")
-    yield server
-    server.stop()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +34,7 @@ from tests.support.chart import NAMESPACE, render
 from tests.support.controlplane import ControlPlane
 from tests.support.installation import apply, ensure_namespace, eventually, remove, service_account_token
 from tests.support.processes import Server, free_port, warmset
-from tests.support.registry import HOW_TO_GET, Registry, registry_missing, start_registry
+from tests.support.registry import HOW_TO_GET, Registry, registry_missing
 
 pytestmark = pytest.mark.skipif(registry_missing(), reason=HOW_TO_GET)
 
@@ -43,13 +43,6 @@ MODEL = "team-a/llama"
 HASH = model_key("team-a", "llama")
 SIZE = 48 << 20
 CANARY = "canary-of-a-registry-password"
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    server = start_registry(tmp_path_factory.mktemp("registry"))
-    yield server
-    server.stop()
 
 
 @pytest.fixture(scope="module")

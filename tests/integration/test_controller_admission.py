@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -11,14 +10,8 @@ from api import keys
 from controller.objects.resources import MODEL, WARM_SET
 from kube.client import ApiError, Client
 from kube.resources import POD
-from tests.support.control import REVISION, TEAM, Control, controlling, make_model, pod
+from tests.support.control import REVISION, TEAM, Control, make_model, pod
 from tests.support.installation import eventually
-
-
-@pytest.fixture
-async def control(cluster: Client) -> AsyncIterator[Control]:
-    async with controlling(cluster) as control:
-        yield control
 
 
 async def test_a_pod_that_asks_is_given_its_weights_and_held(control: Control, cluster: Client) -> None:

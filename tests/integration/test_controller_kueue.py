@@ -15,7 +15,7 @@ from controller.objects.resources import WARM_SET
 from kube.client import Client
 from kube.resources import POD
 from tests.support import crds, kueue
-from tests.support.control import TEAM, Control, agent_says, controlling, make_model, make_node, wanted_on
+from tests.support.control import TEAM, Control, agent_says, controlling, groups_on, make_model, make_node, wanted_on
 from tests.support.installation import eventually
 from tests.support.owner_controllers import OwnerControllers
 from tests.support.workloads import load
@@ -36,7 +36,7 @@ async def control(cluster: Client) -> AsyncIterator[Control]:
 
 
 async def planned(cluster: Client) -> list[str]:
-    return [n for n in NODES if any(model.get("groups") for model in await wanted_on(cluster, n))]
+    return [n for n in NODES if await groups_on(cluster, n)]
 
 
 async def until_planned(cluster: Client, *names: str) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
-
-import pytest
 
 from api import keys
 from api.resources import API_VERSION
@@ -24,6 +21,7 @@ from tests.support.control import (
     Control,
     agent_says,
     controlling,
+    groups_on,
     make_model,
     make_node,
     pod,
@@ -32,12 +30,6 @@ from tests.support.control import (
 from tests.support.installation import eventually
 
 HASH = keys.model_key(TEAM, "llama")
-
-
-@pytest.fixture
-async def control(cluster: Client) -> AsyncIterator[Control]:
-    async with controlling(cluster) as control:
-        yield control
 
 
 async def make_warm_set(client: Client, name: str, placement: Object, **spec: Any) -> Object:
@@ -277,9 +269,6 @@ async def test_a_leader_that_died_is_followed_when_its_lease_has_run_out(cluster
 
 
 async def test_the_plan_of_a_warm_set_outlives_its_agents_reports_and_a_restart(cluster: Client) -> None:
-    async def planned() -> dict[str, list[str]]:
-        return {n: [g for m in await wanted_on(cluster, n) for g in m.get("groups", [])] for n in ("n1", "n2", "n3")}
-
     async with controlling(cluster) as first:
         await make_model(cluster)
         await make_node(cluster, "n2")
@@ -287,18 +276,18 @@ async def test_the_plan_of_a_warm_set_outlives_its_agents_reports_and_a_restart(
         await make_warm_set(cluster, "ahead", {"groups": {"count": 1, "size": 1}})
 
         async def there() -> bool:
-            return bool((await planned())["n2"])
+            return bool(await groups_on(cluster, "n2"))
 
         await eventually(there, what="a plan")
-        before = await planned()
+        before = [await groups_on(cluster, name) for name in ("n1", "n2", "n3")]
         for name in ("n1", "n3"):  # as good or better, but the plan stands
             await make_node(cluster, name)
             await agent_says(cluster, name, {"llama": "Ready"})
         await agent_says(cluster, "n2", {"llama": "Pulling"}, bytesDone=1)
         await asyncio.sleep(1.5)
-        assert await planned() == before
+        assert [await groups_on(cluster, name) for name in ("n1", "n2", "n3")] == before
         await first.kill()
     async with controlling(cluster, identity="two"):
         await agent_says(cluster, "n2", {"llama": "Pulling"}, bytesDone=2)
         await asyncio.sleep(1.5)
-        assert await planned() == before
+        assert [await groups_on(cluster, name) for name in ("n1", "n2", "n3")] == before

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -14,15 +14,19 @@ from api import keys
 from controller.manager import LeadershipLost
 from kube.client import Client
 from kube.resources import POD
-from tests.support.control import TEAM, Control, agent_says, controlling, make_model, make_node, pod, wanted_on
+from tests.support.control import (
+    TEAM,
+    Control,
+    agent_says,
+    controlling,
+    groups_on,
+    make_model,
+    make_node,
+    pod,
+    wanted_on,
+)
 from tests.support.controlplane import ControlPlane
 from tests.support.installation import eventually
-
-
-@pytest.fixture
-async def control(cluster: Client) -> AsyncIterator[Control]:
-    async with controlling(cluster) as control:
-        yield control
 
 
 @contextmanager
@@ -49,7 +53,7 @@ async def holding(control: Control, cluster: Client) -> Control:
     await cluster.create(POD, pod("one", annotations={keys.MODEL: "llama"}, gpus=8), namespace=TEAM)
 
     async def planned() -> bool:
-        return any(m.get("groups") for m in await wanted_on(cluster, "n1"))
+        return bool(await groups_on(cluster, "n1"))
 
     await eventually(planned, what="a plan")
     return control

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -20,6 +19,7 @@ from tests.support.control import (
     Control,
     agent_says,
     controlling,
+    groups_on,
     make_model,
     make_node,
     pod,
@@ -30,12 +30,6 @@ from tests.support.installation import eventually
 PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 ASKS = {keys.MODEL: "llama"}
-
-
-@pytest.fixture
-async def control(cluster: Client) -> AsyncIterator[Control]:
-    async with controlling(cluster) as control:
-        yield control
 
 
 async def held(client: Client) -> dict[str, bool]:
@@ -198,7 +192,7 @@ async def test_a_planned_node_that_is_cordoned_is_replaced(control: Control, clu
     await create(cluster, "one")
 
     async def planned(name: str) -> bool:
-        return any(m.get("groups") for m in await wanted_on(cluster, name))
+        return bool(await groups_on(cluster, name))
 
     await eventually(lambda: planned("n1"), what="n1 planned")
     await cluster.patch(NODE, "n1", {"spec": {"unschedulable": True}})
@@ -248,9 +242,6 @@ async def test_another_gate_is_left_and_ours_stays_while_it_is_there(control: Co
 
 
 async def test_a_restarted_controller_keeps_the_plan(cluster: Client) -> None:
-    async def planned() -> dict[str, list[str]]:
-        return {n: [g for m in await wanted_on(cluster, n) for g in m.get("groups", [])] for n in ("n1", "n2", "n3")}
-
     async with controlling(cluster) as first:
         await make_model(cluster)
         await make_node(cluster, "n2")
@@ -258,10 +249,10 @@ async def test_a_restarted_controller_keeps_the_plan(cluster: Client) -> None:
         await create(cluster, "one")
 
         async def there() -> bool:
-            return bool((await planned())["n2"])
+            return bool(await groups_on(cluster, "n2"))
 
         await eventually(there, what="a plan")
-        before = await planned()
+        before = [await groups_on(cluster, name) for name in ("n1", "n2", "n3")]
         await first.kill()
     # Better nodes appear while nobody looks.
     for name in ("n1", "n3"):
@@ -270,7 +261,7 @@ async def test_a_restarted_controller_keeps_the_plan(cluster: Client) -> None:
         for name in ("n1", "n3"):
             await agent_says(cluster, name, {"llama": "Ready"})
         await asyncio.sleep(2)
-        assert await planned() == before
+        assert [await groups_on(cluster, name) for name in ("n1", "n2", "n3")] == before
 
 
 async def test_the_warm_set_of_the_workload_tells_every_state(control: Control, cluster: Client) -> None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,12 +29,11 @@ from daemonset.config import Broker
 from kube.client import Client, Object
 from tests.integration.conftest import MODELS, NODE_CACHES, WARM_SETS
 from tests.support.command import warmset
-from tests.support.controlplane import ControlPlane
 from tests.support.counting_proxy import CountingProxy
 from tests.support.csi_node import why_no_mounts
-from tests.support.installation import Installation, WarmNode, ensure_namespace, eventually
+from tests.support.installation import Installation, WarmNode, eventually
 from tests.support.registry import HOW_TO_GET as HOW_TO_GET_REGISTRY
-from tests.support.registry import registry_missing, start_registry
+from tests.support.registry import registry_missing
 
 pytestmark = [
     pytest.mark.skipif(bool(why_no_mounts()), reason=why_no_mounts() or "mounts work here"),
@@ -51,26 +48,8 @@ COPIES = 1.1  # two that begin at the same moment may both fetch a chunk, of 65 
 
 
 @pytest.fixture
-async def stack() -> AsyncIterator[AsyncExitStack]:
-    async with AsyncExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture
-async def registry(tmp_path: Path, stack: AsyncExitStack) -> CountingProxy:
-    registry = start_registry(tmp_path / "registry")
-    stack.callback(registry.stop)
-    return await stack.enter_async_context(CountingProxy(registry.host).serving())
-
-
-@pytest.fixture
-async def installation(
-    cluster: Client, control_plane: ControlPlane, registry: CountingProxy, tmp_path: Path, stack: AsyncExitStack
-) -> Installation:
-    await ensure_namespace(cluster, NAMESPACE)
-    return await Installation.start(
-        cluster, control_plane, tmp_path, plain_http=[registry.host], stack=stack, topology_levels=[RACK]
-    )
+def topology_levels() -> list[str]:
+    return [RACK]
 
 
 @dataclass
@@ -87,13 +66,13 @@ class Published:
 
 
 @pytest.fixture
-async def model(cluster: Client, installation: Installation, registry: CountingProxy, tmp_path: Path) -> Published:
+async def model(cluster: Client, installation: Installation, proxy: CountingProxy, tmp_path: Path) -> Published:
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
     for number, size in enumerate(SHARDS):
         (folder / f"model-{number}.safetensors").write_bytes(os.urandom(size))
-    source = f"oci://{registry.host}/models/llama:v1"
+    source = f"oci://{proxy.host}/models/llama:v1"
     pushed = await asyncio.to_thread(warmset, "push", str(folder), source, "--plain-http")
     assert pushed.returncode == 0, pushed.stderr
     body = {"apiVersion": API_VERSION, "kind": "Model", "metadata": {"name": MODEL}, "spec": {"source": source}}
@@ -107,7 +86,7 @@ async def model(cluster: Client, installation: Installation, registry: CountingP
         return bool(await revision())
 
     await eventually(resolved, what="the Model's revision")
-    registry.transfers.clear()
+    proxy.transfers.clear()
     return Published(source, await revision(), sum(SHARDS) + 2)
 
 
@@ -150,29 +129,29 @@ async def until_ready(client: Client, *names: str) -> None:
     await eventually(ready, what=f"{', '.join(names)} warm", within_s=WARM_WITHIN_S)
 
 
-def copies(registry: CountingProxy, model: Published) -> float:
-    return sum(transfer.sent for transfer in registry.transfers) / model.size
+def copies(proxy: CountingProxy, model: Published) -> float:
+    return sum(transfer.sent for transfer in proxy.transfers) / model.size
 
 
 @pytest.mark.timeout(300)
 async def test_a_group_takes_one_copy_and_who_comes_later_none(
-    installation: Installation, model: Published, registry: CountingProxy, cluster: Client
+    installation: Installation, model: Published, proxy: CountingProxy, cluster: Client
 ) -> None:
     group = ("node-a", "node-b", "node-c")
     await start_agents(installation, *group)
     await warm(cluster, *group)
     await until_ready(cluster, *group)
-    assert copies(registry, model) <= COPIES
+    assert copies(proxy, model) <= COPIES
     seats = [(await cache_of(cluster, name))["spec"]["models"][0]["cohort"] for name in group]
     (cohort,) = {seat.partition("/")[0] for seat in seats}
     assert sum(state.get("bytesPeers", 0) for state in await states(cluster, *group)) >= 1.8 * model.size
 
-    registry.transfers.clear()
+    proxy.transfers.clear()
     await start_agents(installation, "node-d")
     await start_agents(installation, "node-e", rack="r2")
     await warm(cluster, "node-d", "node-e", name="later")
     await until_ready(cluster, "node-d", "node-e")
-    assert registry.transfers == []
+    assert proxy.transfers == []
     joined, below = [(await cache_of(cluster, name))["spec"]["models"][0]["cohort"] for name in ("node-d", "node-e")]
     assert joined == f"{cohort}/-/3"
     assert below.endswith(f"/0/1/{cohort}/3")
@@ -180,7 +159,7 @@ async def test_a_group_takes_one_copy_and_who_comes_later_none(
 
 @pytest.mark.timeout(300)
 async def test_a_controller_that_goes_away_sends_nobody_to_the_registry(
-    installation: Installation, model: Published, registry: CountingProxy, cluster: Client
+    installation: Installation, model: Published, proxy: CountingProxy, cluster: Client
 ) -> None:
     group = ("node-a", "node-b", "node-c")
     nodes = await start_agents(installation, *group, download_bytes_per_second=8 << 20)
@@ -193,7 +172,7 @@ async def test_a_controller_that_goes_away_sends_nobody_to_the_registry(
     installation.controller.process.kill()
     assert not all(state.get("state") == "Ready" for state in await states(cluster, *group))
     await until_ready(cluster, *group)
-    assert copies(registry, model) <= COPIES
+    assert copies(proxy, model) <= COPIES
 
 
 @pytest.mark.timeout(300)

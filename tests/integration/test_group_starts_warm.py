@@ -11,10 +11,6 @@ import errno
 import hashlib
 import json
 import os
-import subprocess
-import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +25,12 @@ from kube.resources import EVENT, POD
 from tests.integration.conftest import MODELS, NODE_CACHES, WARM_SETS
 from tests.support import crds, lws
 from tests.support.chunks import chunks_on_disk
-from tests.support.controlplane import ControlPlane
+from tests.support.command import warmset
 from tests.support.counting_proxy import CountingProxy
 from tests.support.csi_node import Pod, why_no_mounts
-from tests.support.installation import GPU, Installation, WarmNode, ensure_namespace, eventually
-from tests.support.processes import ROOT
+from tests.support.installation import GPU, Installation, WarmNode, eventually
 from tests.support.registry import HOW_TO_GET as HOW_TO_GET_REGISTRY
-from tests.support.registry import registry_missing, start_registry
+from tests.support.registry import registry_missing
 
 pytestmark = [
     pytest.mark.skipif(bool(why_no_mounts()), reason=why_no_mounts() or "mounts work here"),
@@ -47,20 +42,6 @@ MODEL = "llama"
 SHARD_BYTES = 24 << 20
 WARM_WITHIN_S = 40.0
 RELEASED_WITHIN_S = 2.0
-
-
-@pytest.fixture
-async def stack() -> AsyncIterator[AsyncExitStack]:
-    async with AsyncExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture
-async def registry(tmp_path: Path, stack: AsyncExitStack) -> CountingProxy:
-    """A real registry behind a proxy that remembers which bytes left it."""
-    registry = start_registry(tmp_path / "registry")
-    stack.callback(registry.stop)
-    return await stack.enter_async_context(CountingProxy(registry.host).serving())
 
 
 @pytest.fixture
@@ -79,20 +60,17 @@ def files(tmp_path: Path) -> dict[str, bytes]:
     return content
 
 
-@pytest.fixture
-async def installation(
-    cluster: Client, control_plane: ControlPlane, registry: CountingProxy, tmp_path: Path, stack: AsyncExitStack
-) -> Installation:
-    await crds.install(cluster, crds.definition(lws.LEADER_WORKER_SETS))  # its controller is played
-    await ensure_namespace(cluster, NAMESPACE)
-    return await Installation.start(cluster, control_plane, tmp_path, plain_http=[registry.host], stack=stack)
+@pytest.fixture(autouse=True)
+async def leader_worker_sets(cluster: Client) -> None:
+    """The type; its controller is played."""
+    await crds.install(cluster, crds.definition(lws.LEADER_WORKER_SETS))
 
 
 @pytest.fixture
-async def model(cluster: Client, installation: Installation, registry: CountingProxy, files: dict[str, bytes]) -> str:
+async def model(cluster: Client, installation: Installation, proxy: CountingProxy, files: dict[str, bytes]) -> str:
     """The Model, resolved; returns its revision."""
-    source = f"oci://{registry.host}/models/llama:v1"
-    pushed = await asyncio.to_thread(run_cli, "push", str(installation.folder / "model"), source, "--plain-http")
+    source = f"oci://{proxy.host}/models/llama:v1"
+    pushed = await asyncio.to_thread(warmset, "push", str(installation.folder / "model"), source, "--plain-http")
     assert pushed.returncode == 0, pushed.stderr
     body = {"apiVersion": API_VERSION, "kind": "Model", "metadata": {"name": MODEL}, "spec": {"source": source}}
     await cluster.create(MODELS, body, namespace=NAMESPACE)
@@ -106,12 +84,6 @@ async def model(cluster: Client, installation: Installation, registry: CountingP
     assert status["files"] == len(files)
     revision: str = status["revision"]
     return revision
-
-
-def run_cli(*arguments: str, kubeconfig: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **({"KUBECONFIG": str(kubeconfig)} if kubeconfig else {})}
-    command = [sys.executable, "-m", "cli.main", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
 
 
 async def create_group(client: Client, *, size: int = 2) -> lws.Group:
@@ -244,13 +216,13 @@ async def test_an_annotated_group_starts_warm(
     trees = {(await look.model_on(node))["tree"] for node in ("node-a", "node-b")}
     assert len(trees) == 1
     shown = await asyncio.to_thread(
-        run_cli, "status", "--namespace", NAMESPACE, "--output", "json", kubeconfig=installation.plane.kubeconfig
+        warmset, "status", "--namespace", NAMESPACE, "--output", "json", KUBECONFIG=str(installation.plane.kubeconfig)
     )
     assert shown.returncode == 0, shown.stderr
     assert "node-a" in shown.stdout
     assert json.loads(shown.stdout)
     text = await asyncio.to_thread(
-        run_cli, "status", "--namespace", NAMESPACE, kubeconfig=installation.plane.kubeconfig
+        warmset, "status", "--namespace", NAMESPACE, KUBECONFIG=str(installation.plane.kubeconfig)
     )
     assert "Ready" in text.stdout
     said = {e["reason"] for e in await cluster.list(EVENT, namespace=NAMESPACE) if e["regarding"]["name"] == "vllm-0"}
@@ -353,7 +325,7 @@ async def test_a_pod_bound_elsewhere_still_gets_its_model_there(
 
 @pytest.mark.timeout(240)
 async def test_an_agent_killed_in_the_middle_of_a_pull_resumes_and_the_group_gets_warm(
-    installation: Installation, model: str, files: dict[str, bytes], cluster: Client, registry: CountingProxy
+    installation: Installation, model: str, files: dict[str, bytes], cluster: Client, proxy: CountingProxy
 ) -> None:
     look = Watcher(cluster)
     steady = await installation.add_warm_node("node-a")
@@ -362,7 +334,7 @@ async def test_an_agent_killed_in_the_middle_of_a_pull_resumes_and_the_group_get
     await create_group(cluster)
     steady.start_agent()
     await eventually(lambda: look.ready("node-a"), what="node-a warm", within_s=WARM_WITHIN_S)
-    registry.transfers.clear()
+    proxy.transfers.clear()
 
     victim.start_agent()
 
@@ -375,11 +347,11 @@ async def test_an_agent_killed_in_the_middle_of_a_pull_resumes_and_the_group_get
     assert all((await look.gates()).values())
     finished = chunks_on_disk(victim.csi.cache)
 
-    registry.transfers.clear()
+    proxy.transfers.clear()
     victim.start_agent()
     await eventually(lambda: look.ready("node-b"), what="node-b warm", within_s=WARM_WITHIN_S)
     for digest, start, end in finished:
-        again = [t for t in registry.transfers if t.digest == digest and t.start < end and t.start + t.sent > start]
+        again = [t for t in proxy.transfers if t.digest == digest and t.start < end and t.start + t.sent > start]
         assert not again, f"bytes {start} to {end} of {digest} were on the disk and left the registry again"
     assert_blobs_verified(victim, files)
 

@@ -26,6 +26,7 @@ from cache.sources.resolve import resolve
 from cache.store import Store
 from controller.models.credentials import for_host
 from daemonset.fetch import source_options
+from tests.support.pulling import contents
 from tests.support.s3_server import HOW_TO_GET, S3Server, s3_server_missing, start_s3_server
 
 pytestmark = pytest.mark.skipif(s3_server_missing(), reason=HOW_TO_GET)
@@ -59,12 +60,6 @@ def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Store:
     )
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "store") as opened:
-        yield opened
-
-
 def fill(bucket: S3Store, files: dict[str, bytes], *, prefix: str = "llama/v1") -> None:
     for path, content in files.items():
         obstore.put(bucket, f"{prefix}/{path}", content)
@@ -75,23 +70,18 @@ def bring(store: Store, bucket: S3Store, path: str = "llama/v1", **more: Any) ->
     return pull(store, parse_reference(f"s3://{bucket.config['bucket']}/{path}"), trust_store=True, **more)
 
 
-def contents(pulled: Pulled) -> dict[str, bytes]:
-    files = (path for path in pulled.path.rglob("*") if path.is_file())
-    return {path.relative_to(pulled.path).as_posix(): path.read_bytes() for path in files}
-
-
 def test_a_prefix_is_a_folder(store: Store, bucket: S3Store) -> None:
     fill(bucket, FILES)
     fill(bucket, {"config.json": b"another"}, prefix="llama/v10")
     pulled = bring(store, bucket)
-    assert contents(pulled) == FILES
+    assert contents(pulled.path) == FILES
     assert pulled.bytes_origin == SIZE
     assert bring(store, bucket).bytes_origin == 0
 
 
 def test_an_object_alone_is_a_file(store: Store, bucket: S3Store) -> None:
     fill(bucket, FILES)
-    assert contents(bring(store, bucket, "llama/v1/config.json")) == {"config.json": b"{}"}
+    assert contents(bring(store, bucket, "llama/v1/config.json").path) == {"config.json": b"{}"}
 
 
 def test_a_listing_of_several_pages_is_read_to_its_end(store: Store, bucket: S3Store) -> None:
@@ -104,7 +94,7 @@ def test_the_etag_of_a_multipart_upload_is_taken_for_a_version_and_no_more(store
     content = bytes(range(256)) * 50_000
     obstore.put(bucket, "llama/v1/model.gguf", content, use_multipart=True, chunk_size=5 << 20)
     assert "-" in (obstore.head(bucket, "llama/v1/model.gguf")["e_tag"] or "")
-    assert contents(bring(store, bucket)) == {"model.gguf": content}
+    assert contents(bring(store, bucket).path) == {"model.gguf": content}
 
 
 @pytest.mark.parametrize("versioned", [False, True])
@@ -137,7 +127,7 @@ def test_a_versioned_bucket_serves_the_same_way(store: Store, bucket: S3Store, s
     fill(bucket, {"config.json": b"new"})
     second = bring(store, bucket, "llama/v1/config.json")
     assert first.revision != second.revision
-    assert contents(second) == {"config.json": b"new"}
+    assert contents(second.path) == {"config.json": b"new"}
 
 
 def test_a_pinned_revision_that_is_gone_is_said(store: Store, bucket: S3Store) -> None:
@@ -168,7 +158,7 @@ def test_a_credential_is_used_for_its_own_bucket_alone(store: Store, bucket: S3S
     name = bucket.config["bucket"]
     for given in (name, "another"):
         options = SourceOptions(Credential(given, "user", "secret"), plain_http=frozenset({host}))
-        assert contents(bring(store, bucket, options=options)) == FILES
+        assert contents(bring(store, bucket, options=options).path) == FILES
 
 
 def test_a_cluster_s_endpoint_without_tls_needs_permission(store: Store, bucket: S3Store) -> None:
@@ -193,7 +183,7 @@ def test_in_a_cluster_a_secret_names_the_service_and_nothing_else_is_asked(
     source = f"s3://{name}/llama/v1"
     found = for_host(secret, parse_reference(source), name="team/s3")
     grant = Grant(model="team/llama", source=source, revision="", credential=found, plain_http=True)
-    assert contents(bring(store, bucket, options=source_options(grant, ambient=False))) == FILES
+    assert contents(bring(store, bucket, options=source_options(grant, ambient=False)).path) == FILES
 
 
 def test_azure_needs_an_account(store: Store) -> None:

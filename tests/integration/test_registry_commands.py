@@ -9,7 +9,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,9 @@ from api.digest import Digest
 from cache.store import Store
 from cache.store.journal import boot_id, chunk_count, parse
 from cache.transfer.engine import CHUNK_BYTES
+from tests.support.command import command, environment, warmset
 from tests.support.fake_proxy import FakeProxy
+from tests.support.pulling import contents
 from tests.support.registry import HOW_TO_GET, Registry, registry_missing, start_registry
 
 pytestmark = pytest.mark.skipif(registry_missing(), reason=HOW_TO_GET)
@@ -28,13 +29,6 @@ pytestmark = pytest.mark.skipif(registry_missing(), reason=HOW_TO_GET)
 BIG = 3 * CHUNK_BYTES + 12_345
 # user "user", password "pass"
 HTPASSWD = "user:$2y$05$abcdefghijklmnopqrstuuZFBUbfXoM8LFiPx8LYlO/sXZB/Cwk3K\n"
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    running = start_registry(tmp_path_factory.mktemp("registry"))
-    yield running
-    running.stop()
 
 
 @pytest.fixture(scope="module")
@@ -52,48 +46,29 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pushed(registry: Registry, model: Path) -> str:
     """The reference of the model in the registry."""
     reference = f"oci://{registry.host}/models/tiny:v1"
-    done = run("push", "--plain-http", str(model), reference)
+    done = warmset("push", "--plain-http", str(model), reference)
     assert done.returncode == 0, done.stderr
     return reference
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "cli.main", *arguments]
-
-
-def environment(**extra: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    return {**kept, "DOCKER_CONFIG": "/nonexistent", "PYTHONPATH": str(Path(__file__).parents[2]), **extra}
-
-
-def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=120, check=False, env=environment(**env)
-    )
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 def test_a_folder_goes_round(pushed: str, model: Path, tmp_path: Path) -> None:
-    done = run("pull", "--plain-http", "--root", str(tmp_path / "store"), pushed, str(tmp_path / "out"))
+    done = warmset("pull", "--plain-http", "--root", str(tmp_path / "store"), pushed, str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{tmp_path / 'out'}\n", "stdout holds the result alone"
     assert contents(tmp_path / "out") == contents(model)
 
 
 def test_pushing_again_sends_nothing(pushed: str, model: Path) -> None:
-    first, second = (json.loads(run("push", "--plain-http", "-o", "json", str(model), pushed).stdout) for _ in "12")
+    first, second = (json.loads(warmset("push", "--plain-http", "-o", "json", str(model), pushed).stdout) for _ in "12")
     assert second["bytesSent"] == 0
     assert first["revision"] == second["revision"]
 
 
 def test_the_folder_is_made_of_hard_links_and_made_once(pushed: str, tmp_path: Path) -> None:
     arguments = ("pull", "--plain-http", "--root", str(tmp_path / "store"), "-o", "json", pushed, str(tmp_path / "out"))
-    run(*arguments)
+    warmset(*arguments)
     inode = (tmp_path / "out" / "config.json").stat().st_ino
-    again = json.loads(run(*arguments).stdout)
+    again = json.loads(warmset(*arguments).stdout)
     assert again["bytesOrigin"] == 0
     assert (tmp_path / "out" / "config.json").stat().st_ino == inode
     assert (tmp_path / "out" / "model.safetensors").stat().st_nlink == 3
@@ -102,31 +77,31 @@ def test_the_folder_is_made_of_hard_links_and_made_once(pushed: str, tmp_path: P
 def test_a_folder_with_other_things_in_it_is_refused(pushed: str, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").touch()
-    done = run("pull", "--plain-http", "--root", str(tmp_path / "store"), pushed, str(tmp_path / "out"))
+    done = warmset("pull", "--plain-http", "--root", str(tmp_path / "store"), pushed, str(tmp_path / "out"))
     assert done.returncode == 2
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
 
 
 def test_ls_verify_and_rm(pushed: str, tmp_path: Path) -> None:
     root = ("--root", str(tmp_path / "store"))
-    pulled = json.loads(run("pull", "--plain-http", *root, "-o", "json", pushed).stdout)
-    listed = json.loads(run("ls", *root, "-o", "json").stdout)
+    pulled = json.loads(warmset("pull", "--plain-http", *root, "-o", "json", pushed).stdout)
+    listed = json.loads(warmset("ls", *root, "-o", "json").stdout)
     assert [(row["reference"], row["tree"]) for row in listed] == [(pushed, pulled["tree"])]
-    assert run("verify", *root, pushed).returncode == 0
+    assert warmset("verify", *root, pushed).returncode == 0
 
     wrong = Path(pulled["path"]) / "model.safetensors"
     wrong.chmod(0o644)
     with wrong.open("r+b") as file:
         file.seek(1000)
         file.write(b"rot")
-    rotten = run("verify", *root)
+    rotten = warmset("verify", *root)
     assert rotten.returncode == 7
     assert "model.safetensors" in rotten.stdout
 
-    removed = json.loads(run("rm", *root, "-o", "json", pulled["tree"][:20]).stdout)
+    removed = json.loads(warmset("rm", *root, "-o", "json", pulled["tree"][:20]).stdout)
     assert removed["bytesFreed"] >= BIG
-    assert json.loads(run("ls", *root, "-o", "json").stdout) == []
-    assert run("rm", *root, pushed).returncode == 3
+    assert json.loads(warmset("ls", *root, "-o", "json").stdout) == []
+    assert warmset("rm", *root, pushed).returncode == 3
 
 
 @pytest.mark.parametrize(
@@ -140,7 +115,7 @@ def test_ls_verify_and_rm(pushed: str, tmp_path: Path) -> None:
 def test_what_is_not_there_is_one_clear_line(
     registry: Registry, tmp_path: Path, name: str, code: int, reason: str
 ) -> None:
-    done = run("pull", "--plain-http", "--root", str(tmp_path / "store"), f"oci://{registry.host}/{name}")
+    done = warmset("pull", "--plain-http", "--root", str(tmp_path / "store"), f"oci://{registry.host}/{name}")
     assert done.returncode == code
     assert done.stderr.startswith(f"error: {reason}: ")
     assert "Traceback" not in done.stderr
@@ -151,11 +126,11 @@ def test_wrong_bytes_in_the_registry_leave_nothing_behind(registry: Registry, tm
     folder.mkdir()
     (folder / "model.gguf").write_bytes(random.Random(2).randbytes(3 << 20))
     reference = f"oci://{registry.host}/models/rotten:v1"
-    run("push", "--plain-http", str(folder), reference)
+    warmset("push", "--plain-http", str(folder), reference)
     data = next(path for path in (registry.folder / "data").rglob("data") if path.stat().st_size == 3 << 20)
     with data.open("r+b") as file:
         file.write(b"rot")
-    done = run("pull", "--plain-http", "--root", str(tmp_path / "store"), reference, str(tmp_path / "out"))
+    done = warmset("pull", "--plain-http", "--root", str(tmp_path / "store"), reference, str(tmp_path / "out"))
     assert done.returncode == 7
     assert done.stderr.startswith("error: DigestMismatch: ")
     assert not (tmp_path / "out").exists()
@@ -163,13 +138,13 @@ def test_wrong_bytes_in_the_registry_leave_nothing_behind(registry: Registry, tm
 
 
 def test_a_server_without_tls_is_said_with_the_way_out(pushed: str, tmp_path: Path) -> None:
-    done = run("pull", "--root", str(tmp_path / "store"), pushed)
+    done = warmset("pull", "--root", str(tmp_path / "store"), pushed)
     assert done.returncode == 5
     assert "--plain-http" in done.stderr
 
 
 def test_nobody_there_is_said_within_a_few_tries(tmp_path: Path) -> None:
-    done = run("pull", "--plain-http", "--root", str(tmp_path / "store"), "oci://127.0.0.1:1/x:v1")
+    done = warmset("pull", "--plain-http", "--root", str(tmp_path / "store"), "oci://127.0.0.1:1/x:v1")
     assert done.returncode == 5
     assert "Connection refused" in done.stderr
 
@@ -191,17 +166,17 @@ def test_docker_credentials_open_the_door_and_none_do_not(locked: Registry, tmp_
     model.mkdir()
     (model / "config.json").write_text("{}")
     reference = f"oci://{locked.host}/models/tiny:v1"
-    assert run("push", "--plain-http", str(model), reference, DOCKER_CONFIG=str(config)).returncode == 0
+    assert warmset("push", "--plain-http", str(model), reference, DOCKER_CONFIG=str(config)).returncode == 0
     pull = ("pull", "--plain-http", "--root", str(tmp_path / "store"), reference)
-    refused = run(*pull)
+    refused = warmset(*pull)
     assert refused.returncode == 4
     assert f"docker login {locked.host}" in refused.stderr
     (config / "config.json").write_text(json.dumps({"auths": {locked.host: {"auth": "dXNlcjp3cm9uZw=="}}}))
-    wrong = run(*pull, DOCKER_CONFIG=str(config))
+    wrong = warmset(*pull, DOCKER_CONFIG=str(config))
     assert wrong.returncode == 4
     assert "hint: the login was not taken" in wrong.stderr
     (config / "config.json").write_text(json.dumps({"auths": {locked.host: {"auth": "dXNlcjpwYXNz"}}}))
-    assert run(*pull, DOCKER_CONFIG=str(config)).returncode == 0
+    assert warmset(*pull, DOCKER_CONFIG=str(config)).returncode == 0
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="mounts a small disk: run as root")
@@ -266,10 +241,10 @@ def test_a_pull_that_was_stopped_fetches_no_whole_chunk_again(
             chunks = len(ingest.have())
         assert chunks >= 2
         before = relay.carried
-        again = json.loads(run(*arguments).stdout)
+        again = json.loads(warmset(*arguments).stdout)
         carried = relay.carried - before
     missing = BIG - chunks * CHUNK_BYTES
     small = again["bytes"] - BIG
     assert missing <= again["bytesOrigin"] <= missing + small
     assert carried <= again["bytesOrigin"] + 64 * 1024, "headers and the manifest, no bodies that were thrown away"
-    assert run("verify", "--root", str(root)).returncode == 0
+    assert warmset("verify", "--root", str(root)).returncode == 0

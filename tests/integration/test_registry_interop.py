@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,8 @@ from cache.sources import SourceOptions
 from cache.store import Store
 from cache.transfer.progress import Progress
 from tests.support.fake_proxy import FakeProxy
-from tests.support.registry import HOW_TO_GET, Registry, registry_missing, start_registry
+from tests.support.pulling import contents
+from tests.support.registry import HOW_TO_GET, Registry, registry_missing
 
 pytestmark = pytest.mark.skipif(registry_missing(), reason=HOW_TO_GET)
 
@@ -29,13 +29,6 @@ FILES = {
     "config.json": b"{}",
     "tokenizer.json": b"[1, 2]",
 }
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    running = start_registry(tmp_path_factory.mktemp("registry"))
-    yield running
-    running.stop()
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +43,6 @@ def oras(script: str, *arguments: str, folder: Path) -> None:
     """Run the oras client in a process of its own: it leaves connections open."""
     code = f"import sys, oras.client; client = oras.client.OrasClient(insecure=True)\n{script}"
     subprocess.run([sys.executable, "-c", code, *arguments], cwd=folder, check=True, timeout=120, capture_output=True)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def options(registry: Registry) -> SourceOptions:

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-
-import pytest
 
 from api import keys
 from controller.objects.resources import NODE_CACHE
 from kube.client import Client
 from kube.resources import EVENT, POD
-from tests.support.control import TEAM, Control, agent_says, controlling, make_model, make_node, pod
+from tests.support.control import TEAM, Control, agent_says, make_model, make_node, pod
 from tests.support.installation import eventually
-
-
-@pytest.fixture
-async def control(cluster: Client) -> AsyncIterator[Control]:
-    async with controlling(cluster) as control:
-        yield control
 
 
 async def test_pods_that_may_have_read_rotten_bytes_get_an_event(control: Control, cluster: Client) -> None:

@@ -19,19 +19,12 @@ from api.node import PublishRequest
 from cache.store import Store
 from tests.support.command import warmset, warmset_json
 from tests.support.processes import Server, free_port
-from tests.support.registry import HOW_TO_GET, Registry, registry_missing, start_registry
+from tests.support.registry import HOW_TO_GET, Registry, registry_missing
 
 pytestmark = pytest.mark.skipif(registry_missing(), reason=HOW_TO_GET)
 
 PIN = "ab" * 32
 SHARD = 3 << 20
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    running = start_registry(tmp_path_factory.mktemp("registry"))
-    yield running
-    running.stop()
 
 
 @pytest.fixture(scope="module")

@@ -13,18 +13,12 @@ from controller.admission.inherited import inherited
 from kube.client import Client, Object
 from kube.resources import EVENT, NAMESPACE, POD
 from tests.support import lws
-from tests.support.control import TEAM, Control, agent_says, controlling, make_model, make_node, wanted_on
+from tests.support.control import TEAM, Control, agent_says, groups_on, make_model, make_node, wanted_on
 from tests.support.installation import eventually
 from tests.support.owner_controllers import Late, OwnerControllers
 from tests.support.workloads import load
 
 RACKS = {"n1": "r1", "n2": "r1", "n3": "r1", "n4": "r1", "n5": "r2", "n6": "r2"}
-
-
-@pytest.fixture
-async def control(cluster: Client) -> AsyncIterator[Control]:
-    async with controlling(cluster) as control:
-        yield control
 
 
 @pytest.fixture
@@ -137,15 +131,11 @@ async def test_the_declared_size_is_warmed_before_the_rest_exists(
         await agent_says(cluster, name)
 
     async def told() -> bool:
-        return len([name for name in RACKS if await _planned(cluster, name)]) == warm
+        return len([name for name in RACKS if await groups_on(cluster, name)]) == warm
 
     async with OwnerControllers(cluster, load(file), namespace=TEAM) as owners:
         await owners.make_pods(stage)
         await eventually(told, what=f"{warm} nodes planned", within_s=20)
-
-
-async def _planned(cluster: Client, node: str) -> bool:
-    return any(model.get("groups") for model in await wanted_on(cluster, node))
 
 
 async def test_a_pod_inherits_from_its_workspace_where_the_namespace_opts_in(control: Control, cluster: Client) -> None:
@@ -180,7 +170,7 @@ async def test_sub_groups_of_one_replica_go_together(control: Control, cluster: 
         made = await owners.make_pods(pods)
 
         async def planned() -> bool:
-            return all([await _planned(cluster, name) for name in racks])
+            return all([await groups_on(cluster, name) for name in racks])
 
         await eventually(planned, what="both sub-groups planned")
         for name in (name for name, rack in racks.items() if rack == "r1"):
@@ -214,7 +204,7 @@ async def test_a_held_group_that_is_scaled_down_waits_for_fewer_nodes_though_no_
         await owners.make_pods(["gang-0"])
 
         async def planned(count: int) -> bool:
-            return len([name for name in RACKS if await _planned(cluster, name)]) == count
+            return len([name for name in RACKS if await groups_on(cluster, name)]) == count
 
         await eventually(lambda: planned(3), what="three nodes planned")
         await cluster.patch(lws.STATEFUL_SETS, "gang", {"spec": {"replicas": 1}}, namespace=TEAM)
@@ -234,7 +224,7 @@ async def test_a_stateful_set_that_was_scaled_down_gives_its_other_nodes_back(
 
         async def kept_free() -> int:
             taken = {pod["spec"].get("nodeName") for pod in await cluster.list(POD, namespace=TEAM)}
-            return len([name for name in RACKS.keys() - taken if await _planned(cluster, name)])
+            return len([name for name in RACKS.keys() - taken if await groups_on(cluster, name)])
 
         async def for_one() -> bool:
             return await kept_free() == 1

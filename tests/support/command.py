@@ -12,17 +12,19 @@ from typing import Any
 REPOSITORY = Path(__file__).parents[2]
 
 
-def warmset(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "cli.main", *map(str, arguments)]
+
+
+def environment(**env: str) -> dict[str, str]:
     """Without the user's logins and proxies."""
     kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    return {**kept, "DOCKER_CONFIG": "/nonexistent", "PYTHONPATH": str(REPOSITORY), **env}
+
+
+def warmset(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "cli.main", *map(str, arguments)],
-        cwd=REPOSITORY,
-        env={**kept, "DOCKER_CONFIG": "/nonexistent", **env},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+        command(*arguments), env=environment(**env), capture_output=True, text=True, timeout=120, check=False
     )
 
 

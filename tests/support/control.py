@@ -223,6 +223,11 @@ async def agent_says(
     await client.patch(NODE_CACHE, node, {"status": status}, subresource="status")
 
 
+async def groups_on(client: Client, node: str) -> list[str]:
+    """The groups whose plans hold the node."""
+    return [group for model in await wanted_on(client, node) for group in model.get("groups", [])]
+
+
 async def wanted_on(client: Client, node: str) -> list[Object]:
     """The NodeCache's list."""
     try:

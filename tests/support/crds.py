@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from kube.client import ApiError, Client, Object
 from kube.resources import Resource
 from tests.support.installation import eventually
@@ -41,7 +43,7 @@ async def install(client: Client, *definitions: Object) -> None:
     for body in definitions:
         await client.patch(CRDS, body["metadata"]["name"], body, kind="apply", force=True)
     for resource in map(_resource, definitions):
-        await eventually(lambda resource=resource: _served(client, resource), what=f"{resource.plural} served")
+        await eventually(partial(_served, client, resource), what=f"{resource.plural} served")
 
 
 async def uninstall(client: Client, *resources: Resource) -> None:

@@ -186,11 +186,6 @@ class Pod:
         return csi_pb2.NodeGetVolumeStatsRequest(volume_id="csi-volume", volume_path=str(self.target))
 
 
-def tree_of(folder: Path) -> dict[str, bytes]:
-    """The files below a folder, by path."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 async def code_of(call: Awaitable[object]) -> grpc.StatusCode:
     """With which a call fails."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:

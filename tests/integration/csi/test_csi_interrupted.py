@@ -11,8 +11,9 @@ import grpc
 import pytest
 
 from csi.proto import csi_pb2, csi_pb2_grpc
-from tests.support.csi_node import FILES, CsiNode, code_of, tree_of, why_no_mounts
+from tests.support.csi_node import FILES, CsiNode, code_of, why_no_mounts
 from tests.support.fake_agent import FakeAgent
+from tests.support.pulling import contents
 
 pytestmark = pytest.mark.skipif(bool(why_no_mounts()), reason=why_no_mounts() or "mounts work here")
 
@@ -83,7 +84,7 @@ async def test_driver_killed_between_calls_finds_its_mounts_again(
     (pin,) = agent.pins.values()
     node.drivers[-1].send_signal(signal.SIGKILL)
     node.drivers[-1].wait()
-    assert tree_of(node.inside(pod.target)) == FILES
+    assert contents(node.inside(pod.target)) == FILES
     reports = len(agent.reports)
     await node.start_driver()
     async with asyncio.timeout(10):
@@ -103,14 +104,14 @@ async def test_sigterm_leaves_mounts_alone(node: CsiNode, stub: csi_pb2_grpc.Nod
     await stub.NodePublishVolume(pod.publish_request())
     node.drivers[-1].terminate()
     assert node.drivers[-1].wait(timeout=10) == 0
-    assert tree_of(node.inside(pod.target)) == FILES
+    assert contents(node.inside(pod.target)) == FILES
 
 
 async def test_publish_after_a_reboot_mounts_again(node: CsiNode, stub: csi_pb2_grpc.NodeStub) -> None:
     pod = node.pod()
     pod.target.mkdir()  # what a reboot leaves: the folder without the mount
     await stub.NodePublishVolume(pod.publish_request())
-    assert tree_of(node.inside(pod.target)) == FILES
+    assert contents(node.inside(pod.target)) == FILES
 
 
 async def test_running_out_of_descriptors_is_not_final_and_over_once_there_are_some(
@@ -153,7 +154,7 @@ async def test_pods_read_on_while_the_driver_is_replaced(
     node.drivers[-1].kill()
     replacing = asyncio.create_task(node.start_driver())
     while not replacing.done():
-        assert all(tree_of(node.inside(pod.target)) == FILES for pod in pods)
+        assert all(contents(node.inside(pod.target)) == FILES for pod in pods)
         await asyncio.sleep(0.05)
     await replacing
     async with asyncio.timeout(10):

@@ -13,9 +13,10 @@ import yaml
 
 from api import keys
 from csi.proto import csi_pb2, csi_pb2_grpc
-from tests.support.csi_node import FILES, CsiNode, code_of, tree_of, why_no_mounts
+from tests.support.csi_node import FILES, CsiNode, code_of, why_no_mounts
 from tests.support.fake_agent import FakeAgent
 from tests.support.processes import ROOT
+from tests.support.pulling import contents
 
 pytestmark = pytest.mark.skipif(bool(why_no_mounts()), reason=why_no_mounts() or "mounts work here")
 
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.skipif(bool(why_no_mounts()), reason=why_no_mounts() or
 async def test_publish_shows_exactly_the_tree(node: CsiNode, stub: csi_pb2_grpc.NodeStub) -> None:
     pod = node.pod()
     await stub.NodePublishVolume(pod.publish_request())
-    assert tree_of(node.inside(pod.target)) == FILES
+    assert contents(node.inside(pod.target)) == FILES
 
 
 async def test_a_static_volume_without_a_revision_is_shown_as_the_example_has_it(
@@ -38,9 +39,13 @@ async def test_a_static_volume_without_a_revision_is_shown_as_the_example_has_it
     request = pod.publish_request(**attributes)
     request.volume_id = volume["spec"]["csi"]["volumeHandle"]
     del request.volume_context["csi.storage.k8s.io/ephemeral"]
+    request.readonly = False  # as for a pod that KServe made
+    request.volume_capability.access_mode.mode = csi_pb2.VolumeCapability.AccessMode.MULTI_NODE_READER_ONLY
     await stub.NodePublishVolume(request)
-    assert tree_of(node.inside(pod.target)) == FILES
+    assert contents(node.inside(pod.target)) == FILES
     assert agent.asked[-1].revision == ""
+    (mount,) = node.mounts()
+    assert "ro" in mount.options
 
 
 async def test_mount_is_readonly_nosuid_nodev(node: CsiNode, stub: csi_pb2_grpc.NodeStub) -> None:
@@ -92,8 +97,7 @@ async def test_a_pod_with_a_user_namespace_of_its_own_reads_the_model(
 
 async def in_user_namespace(node: CsiNode, script: str) -> str:
     """What a shell prints that is root in user and mount namespaces of its own, on the node."""
-    assert node.holder is not None
-    enter = ("nsenter", f"--mount=/proc/{node.holder.pid}/ns/mnt", "unshare", "--user", "--map-root-user", "--mount")
+    enter = (*node.enter, "unshare", "--user", "--map-root-user", "--mount")
     process = await asyncio.create_subprocess_exec(*enter, "sh", "-c", script, stdout=asyncio.subprocess.PIPE)
     output, _ = await process.communicate()
     return output.decode()

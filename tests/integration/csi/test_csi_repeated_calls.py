@@ -8,8 +8,9 @@ import grpc
 import pytest
 
 from csi.proto import csi_pb2, csi_pb2_grpc
-from tests.support.csi_node import FILES, MODEL, CsiNode, code_of, tree_of, why_no_mounts
+from tests.support.csi_node import FILES, MODEL, CsiNode, code_of, why_no_mounts
 from tests.support.fake_agent import FakeAgent
+from tests.support.pulling import contents
 
 pytestmark = pytest.mark.skipif(bool(why_no_mounts()), reason=why_no_mounts() or "mounts work here")
 
@@ -56,7 +57,7 @@ async def test_two_pods_share_a_tree_and_end_apart(
         await stub.NodePublishVolume(pod.publish_request())
     await stub.NodeUnpublishVolume(first.unpublish_request())
     assert [mount.point for mount in node.mounts()] == [str(second.target)]
-    assert tree_of(node.inside(second.target)) == FILES
+    assert contents(node.inside(second.target)) == FILES
     assert len(agent.pins) == 1
 
 
@@ -68,7 +69,7 @@ async def test_another_model_at_the_same_target_is_already_exists(
     await stub.NodePublishVolume(pod.publish_request())
     code = await code_of(stub.NodePublishVolume(pod.publish_request(model="team-a/other")))
     assert code is grpc.StatusCode.ALREADY_EXISTS
-    assert tree_of(node.inside(pod.target)) == FILES
+    assert contents(node.inside(pod.target)) == FILES
     assert len(agent.pins) == 1
 
 
@@ -79,16 +80,13 @@ async def test_republish_after_the_tag_moved_keeps_the_mounted_tree(
     await stub.NodePublishVolume(pod.publish_request())
     agent.add_tree(MODEL, {"config.json": b"new"}, revision="r2")
     await stub.NodePublishVolume(pod.publish_request())
-    assert tree_of(node.inside(pod.target)) == FILES
+    assert contents(node.inside(pod.target)) == FILES
 
 
 async def test_foreign_mount_at_the_target_is_already_exists(node: CsiNode, stub: csi_pb2_grpc.NodeStub) -> None:
     pod = node.pod()
     pod.target.mkdir()
-    assert node.holder is not None
-    process = await asyncio.create_subprocess_exec(
-        "nsenter", f"--mount=/proc/{node.holder.pid}/ns/mnt", "mount", "-t", "tmpfs", "none", str(pod.target)
-    )
+    process = await asyncio.create_subprocess_exec(*node.enter, "mount", "-t", "tmpfs", "none", str(pod.target))
     assert await process.wait() == 0
     assert await code_of(stub.NodePublishVolume(pod.publish_request())) is grpc.StatusCode.ALREADY_EXISTS
 
@@ -122,10 +120,7 @@ async def test_unpublish_takes_away_every_mount_stacked_on_the_target(
 ) -> None:
     pod = node.pod()
     await stub.NodePublishVolume(pod.publish_request())
-    assert node.holder is not None
-    process = await asyncio.create_subprocess_exec(
-        "nsenter", f"--mount=/proc/{node.holder.pid}/ns/mnt", "mount", "-t", "tmpfs", "none", str(pod.target)
-    )
+    process = await asyncio.create_subprocess_exec(*node.enter, "mount", "-t", "tmpfs", "none", str(pod.target))
     assert await process.wait() == 0
     await stub.NodeUnpublishVolume(pod.unpublish_request())
     assert node.mounts() == []

@@ -6,8 +6,8 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,29 +15,24 @@ from hypothesis import strategies as st
 
 from api.digest import Digest
 from api.errors import Cancelled, Corrupted, InsufficientCache, InvalidArtifact
-from api.reference import parse_reference
 from cache.archives import stream as stream_module
 from cache.archives.packing import Packing
 from cache.archives.stream import LayerStream
 from cache.archives.unpack import unpack
-from cache.pull import Pulled, pull
-from cache.sources import SourceOptions
 from cache.sources.artifact import Archive, Filter
 from cache.store import Store, space
 from cache.store.capacity import Disk
 from cache.transfer.progress import Progress
+from tests.support import pulling
 from tests.support.fake_registry import FakeRegistry, Fault
 from tests.support.layers import PACKERS, layer, manifest
+from tests.support.pulling import contents
 
 MIB = 1 << 20
 FILES = {"config.json": b"{}", "weights/model.safetensors": os.urandom(3 * MIB)}
+bring = partial(pulling.bring, name="m/packed:v1")
 packings = pytest.mark.parametrize("packing", ["tar", "tar+gzip", "tar+zstd"])
 compressed = pytest.mark.parametrize("packing", ["tar+gzip", "tar+zstd"])
-
-
-def bring(registry: FakeRegistry, store: Store, **options: Any) -> Pulled:
-    reference = parse_reference(f"oci://{registry.host}/m/packed:v1")
-    return pull(store, reference, options=SourceOptions(plain_http=frozenset({registry.host})), **options)
 
 
 def put(store: Store, data: bytes) -> Digest:
@@ -51,17 +46,12 @@ def unpack_here(store: Store, data: bytes, packing: Packing, *, tick: Callable[[
     unpack(store, archive, wanted=Filter(), on_bytes=lambda count: None, tick=tick)
 
 
-def contents(pulled: Pulled) -> dict[str, bytes]:
-    files = (path for path in pulled.path.rglob("*") if path.is_file())
-    return {path.relative_to(pulled.path).as_posix(): path.read_bytes() for path in files}
-
-
 @packings
 def test_a_layer_becomes_its_files_and_goes(registry: FakeRegistry, store: Store, packing: Packing) -> None:
     packed = layer(FILES, packing=packing)
     registry.add_manifest("m/packed", "v1", manifest(registry, packed, packing=packing))
     pulled = bring(registry, store)
-    assert contents(pulled) == FILES
+    assert contents(pulled.path) == FILES
     assert pulled.bytes_origin == len(packed)
     assert {path.name for path in store.layout.blobs.rglob("*") if path.is_file()} == {
         digest.hex for digest in pulled.tree.blobs
@@ -94,7 +84,7 @@ def test_a_layer_that_came_whole_is_not_fetched_again_by_the_next_try(
         with pytest.raises(InvalidArtifact):
             bring(registry, store)
     again = bring(registry, store)
-    assert (again.bytes_origin, contents(again)) == (0, FILES)
+    assert (again.bytes_origin, contents(again.path)) == (0, FILES)
 
 
 def test_two_models_that_share_a_layer_both_have_its_files(registry: FakeRegistry, store: Store) -> None:
@@ -102,7 +92,7 @@ def test_two_models_that_share_a_layer_both_have_its_files(registry: FakeRegistr
     registry.add_manifest("m/packed", "v1", manifest(registry, shared))
     bring(registry, store)
     registry.add_manifest("m/packed", "v1", manifest(registry, shared, own))
-    assert contents(bring(registry, store)) == {"shared": b"s" * 5000, "own": b"o" * 5000}
+    assert contents(bring(registry, store).path) == {"shared": b"s" * 5000, "own": b"o" * 5000}
 
 
 @packings
@@ -143,7 +133,7 @@ def test_an_archive_needs_room_twice_packed_and_unpacked(
         bring(registry, store)
     assert registry.requests("/blobs/") == [], "refused before a byte is fetched"
     disk_of(monkeypatch, free=2 * len(packed))
-    assert contents(bring(registry, store)) == FILES
+    assert contents(bring(registry, store).path) == FILES
 
 
 @compressed
@@ -195,7 +185,7 @@ def test_a_layer_that_rotted_before_it_was_unpacked_is_never_used(
         bring(registry, store, trust_store=True)
     assert store.trees() == []
     assert [path.name[:64] for path in store.layout.quarantine.iterdir()] == [digest.hex]
-    assert contents(bring(registry, store, trust_store=True)) == {"model": b"weights" * 9000}
+    assert contents(bring(registry, store, trust_store=True).path) == {"model": b"weights" * 9000}
 
 
 @compressed

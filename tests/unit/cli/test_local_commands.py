@@ -6,7 +6,6 @@ import errno
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +24,7 @@ from cli.local import size_text
 from cli.main import warmset
 from cli.progress import LINE_EVERY_S, Reporter
 from tests.support.fake_registry import FakeRegistry
-
-FILES = {"config.json": b"{}", "sub/model.safetensors": bytes(3 << 20)}
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as running:
-        running.add_model("m/tiny", "v1", FILES)
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
-    return tmp_path / "cache" / "warmset"
+from tests.unit.cli.conftest import FILES
 
 
 def run(*arguments: str) -> Result:

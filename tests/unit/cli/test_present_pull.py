@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,23 +14,6 @@ from cache.store import Store
 from cli.main import warmset
 from cli.present import answer, parse
 from tests.support.fake_registry import FakeRegistry, Fault
-
-FILES = {"config.json": b"{}", "sub/model.safetensors": bytes(3 << 20)}
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as running:
-        running.add_model("m/tiny", "v1", FILES)
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
-    return tmp_path / "cache" / "warmset"
 
 
 @pytest.fixture

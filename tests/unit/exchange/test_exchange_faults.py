@@ -5,7 +5,6 @@ Rows of docs/faults.md; whole processes are killed, stopped and cut apart in tes
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -36,18 +35,6 @@ from tests.support.exchange_group import (
     wait_for,
 )
 from tests.support.fake_registry import FakeRegistry, Fault
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as registry:
-        yield registry
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
 
 
 @pytest.fixture(autouse=True)

@@ -34,12 +34,6 @@ def model() -> Iterator[Model]:
         yield Model(registry)
 
 
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
-
-
 def a_key() -> PeerTls:
     return PeerTls(Identity(Ed25519PrivateKey.generate()))
 

@@ -53,12 +53,6 @@ def model() -> Iterator[Model]:
         yield Model(registry)
 
 
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
-
-
 def test_four_nodes_take_one_copy_from_the_origin(model: Model, stack: ExitStack, tmp_path: Path) -> None:
     nodes = start_nodes(stack, tmp_path, count=4)
     pull_together(nodes, model.reference, plain_http=model.registry.host)

@@ -21,12 +21,6 @@ from tests.support.fake_registry import FakeRegistry
 
 
 @pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture
 def victim() -> Iterator[Model]:
     with FakeRegistry() as registry:
         yield Model(registry, large=[CHUNK_BYTES + 3 * MIB])

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import os
-import tarfile
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-
-import pytest
 
 from cache.transfer.throttle import Rate
 from tests.support.exchange_group import MIB, Model, Node, free_address, pull_together, start_nodes
 from tests.support.fake_registry import FakeRegistry
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as registry:
-        yield registry
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
+from tests.support.layers import tar
 
 
 def test_small_files_leave_the_origin_once_too(registry: FakeRegistry, stack: ExitStack, tmp_path: Path) -> None:
@@ -73,14 +57,8 @@ def test_archive_layers_leave_the_origin_once_and_serve_late_joiners(
     registry: FakeRegistry, stack: ExitStack, tmp_path: Path
 ) -> None:
     contents = {"weights.gguf": os.urandom(9 * MIB), "notes.txt": b"hello"}
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as tar:
-        for name, content in contents.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
     model = Model(registry, large=[3 * MIB])
-    document = registry.model(model.files, archives=(packed.getvalue(),))
+    document = registry.model(model.files, archives=(tar(contents),))
     revision = registry.add_manifest("models/m", "packed", document)
     reference = f"oci://{registry.host}/models/m@{revision}"
     nodes = start_nodes(stack, tmp_path, count=3)

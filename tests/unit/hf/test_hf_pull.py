@@ -27,6 +27,7 @@ from cache.sources.resolve import resolve
 from cache.store import Store
 from tests.support.fake_hub import FakeHub, HubFile
 from tests.support.fake_registry import Fault
+from tests.support.pulling import contents
 
 WEIGHTS = bytes(range(256)) * 8192
 FILES = {"config.json": b'{"a": 1}', "model.safetensors": WEIGHTS, "sub/vocab.txt": b"a\nb\n", "empty": b""}
@@ -43,15 +44,10 @@ def bring(hub: FakeHub, store: Store, name: str = NAME, *, token: str = "", **mo
     return pull(store, parse_reference(f"hf://{name}"), options=options(hub, token), trust_store=True, **more)
 
 
-def contents(pulled: Pulled) -> dict[str, bytes]:
-    files = (path for path in pulled.path.rglob("*") if path.is_file())
-    return {path.relative_to(pulled.path).as_posix(): path.read_bytes() for path in files}
-
-
 def test_a_repository_becomes_a_tree_of_its_commit(hub: FakeHub, store: Store) -> None:
     commit = hub.add(NAME, FILES)
     pulled = bring(hub, store)
-    assert contents(pulled) == FILES
+    assert contents(pulled.path) == FILES
     assert (pulled.revision, pulled.bytes_origin, pulled.bytes_reused) == (commit, SIZE, 0)
     assert pulled.source == f"hf://{NAME}@{commit}"
 
@@ -60,9 +56,9 @@ def test_a_branch_and_a_commit_name_what_they_held(hub: FakeHub, store: Store) -
     first = hub.add(NAME, {"a": b"1"})
     hub.add(NAME, {"a": b"2"})
     hub.add(NAME, {"a": b"3"}, revision="refs/pr/1")
-    assert contents(bring(hub, store, f"{NAME}@{first}")) == {"a": b"1"}
-    assert contents(bring(hub, store)) == {"a": b"2"}
-    assert contents(bring(hub, store, f"{NAME}@refs/pr/1")) == {"a": b"3"}
+    assert contents(bring(hub, store, f"{NAME}@{first}").path) == {"a": b"1"}
+    assert contents(bring(hub, store).path) == {"a": b"2"}
+    assert contents(bring(hub, store, f"{NAME}@refs/pr/1").path) == {"a": b"3"}
 
 
 def test_a_present_tree_costs_one_request(hub: FakeHub, store: Store) -> None:
@@ -90,7 +86,7 @@ def test_a_new_commit_costs_only_what_changed(hub: FakeHub, store: Store) -> Non
 
 def test_filters_choose_files(hub: FakeHub, store: Store) -> None:
     hub.add(NAME, FILES)
-    assert contents(bring(hub, store, include=["*.json"])) == {"config.json": b'{"a": 1}'}
+    assert contents(bring(hub, store, include=["*.json"]).path) == {"config.json": b'{"a": 1}'}
 
 
 def test_a_resolve_touches_no_file(hub: FakeHub) -> None:
@@ -112,7 +108,7 @@ def test_the_token_opens_a_private_repository_and_stays_away_from_the_cdn(hub: F
     hub.add(NAME, FILES)
     hub.repos[NAME].private = True
     hub.tokens = {"hf_secret"}
-    assert contents(bring(hub, store, token="hf_secret")) == FILES
+    assert contents(bring(hub, store, token="hf_secret").path) == FILES
     on_hub, on_cdn = hub.requests("/resolve/"), hub.requests("/cdn/")
     assert all(seen.headers.get("authorization") == "Bearer hf_secret" for seen in on_hub)
     assert on_cdn
@@ -137,7 +133,7 @@ def test_the_environment_s_token_is_for_those_who_may_use_it(
         bring(hub, store)
     assert not any("authorization" in seen.headers for seen in hub.seen)
     reference = parse_reference(f"hf://{NAME}")
-    assert contents(pull(store, reference, options=replace(options(hub), ambient=True))) == FILES
+    assert contents(pull(store, reference, options=replace(options(hub), ambient=True)).path) == FILES
 
 
 @pytest.mark.parametrize(
@@ -175,34 +171,34 @@ def test_a_file_that_is_refused_says_so_as_well(hub: FakeHub, store: Store) -> N
 def test_a_passing_failure_of_the_listing_is_waited_out(hub: FakeHub, store: Store) -> None:
     hub.add(NAME, FILES)
     hub.faults = [Fault(path="/api/models/", status=503), Fault(path="/api/models/", status=429)]
-    assert contents(bring(hub, store)) == FILES
+    assert contents(bring(hub, store).path) == FILES
 
 
 def test_a_broken_body_goes_on_where_it_was(hub: FakeHub, store: Store) -> None:
     hub.add(NAME, FILES)
     hub.faults = [Fault(path="/cdn/", cut_after=100_000), Fault(path="/cdn/", cut_after=70_000, reset=True)]
     pulled = bring(hub, store)
-    assert contents(pulled) == FILES
+    assert contents(pulled.path) == FILES
     assert pulled.bytes_origin == SIZE
 
 
 def test_an_address_that_expired_is_asked_for_anew(hub: FakeHub, store: Store) -> None:
     hub.add(NAME, FILES)
     hub.faults = [Fault(path="/cdn/", cut_after=100_000), Fault(path="/cdn/", status=403)]
-    assert contents(bring(hub, store)) == FILES
+    assert contents(bring(hub, store).path) == FILES
 
 
 def test_a_cdn_that_ignores_ranges_costs_time_and_nothing_else(hub: FakeHub, store: Store) -> None:
     hub.add(NAME, FILES)
     hub.faults = [Fault(path="/cdn/", cut_after=100_000), Fault(path="/cdn/", ignore_range=True, times=9)]
-    assert contents(bring(hub, store)) == FILES
+    assert contents(bring(hub, store).path) == FILES
 
 
 @pytest.mark.parametrize(("where", "at"), [("/cdn/", 1_000_000), ("/config.json", 3)])
 def test_a_flipped_bit_is_fetched_again(hub: FakeHub, store: Store, where: str, at: int) -> None:
     hub.add(NAME, FILES)
     hub.faults = [Fault(path=where, flip=at)]
-    assert contents(bring(hub, store)) == FILES
+    assert contents(bring(hub, store).path) == FILES
 
 
 @pytest.mark.parametrize(
@@ -231,7 +227,7 @@ def test_a_pointer_in_place_of_its_file_is_refused(hub: FakeHub, store: Store, m
 def test_a_large_file_without_sha256_is_checked_by_its_git_sha1(hub: FakeHub, store: Store) -> None:
     files = {"large.txt": bytes(range(256)) * 9000}
     hub.add(NAME, files, lfs_over=1 << 30)
-    assert contents(bring(hub, store)) == files
+    assert contents(bring(hub, store).path) == files
 
 
 def test_a_commit_that_the_hub_answers_otherwise_is_refused(hub: FakeHub, store: Store) -> None:

@@ -19,6 +19,7 @@ from cache.sources.objects.pieces import PIECE_BYTES
 from cache.sources.resolve import resolve
 from cache.store import Store
 from cache.transfer.engine import CHUNK_BYTES
+from tests.support.pulling import contents
 from tests.unit.objects.conftest import Web
 
 FILES = {"config.json": b"{}", "weights.gguf": bytes(range(251)) * 80_000, "sub/empty": b""}
@@ -28,11 +29,6 @@ LAPTOP = SourceOptions(ambient=True)
 
 def bring(store: Store, reference: str, *, options: SourceOptions = LAPTOP, **more: Any) -> Pulled:
     return pull(store, parse_reference(reference), options=options, trust_store=True, **more)
-
-
-def contents(pulled: Pulled) -> dict[str, bytes]:
-    files = (path for path in pulled.path.rglob("*") if path.is_file())
-    return {path.relative_to(pulled.path).as_posix(): path.read_bytes() for path in files}
 
 
 @pytest.fixture
@@ -49,15 +45,15 @@ def memory() -> Iterator[str]:
 def test_a_folder_of_any_driver_becomes_a_tree(store: Store, memory: str) -> None:
     assert SIZE > 2 * PIECE_BYTES
     pulled = bring(store, memory)
-    assert contents(pulled) == FILES
+    assert contents(pulled.path) == FILES
     assert (pulled.bytes_origin, pulled.revision[:7]) == (SIZE, "sha256:")
 
 
 def test_a_folder_on_this_machine_is_a_source_too(store: Store, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "a.gguf").write_bytes(b"a" * 2_000_000)
-    assert contents(bring(store, f"file://{tmp_path}/model")) == {"a.gguf": b"a" * 2_000_000}
-    assert contents(bring(store, f"file://{tmp_path}/model/a.gguf")) == {"a.gguf": b"a" * 2_000_000}
+    assert contents(bring(store, f"file://{tmp_path}/model").path) == {"a.gguf": b"a" * 2_000_000}
+    assert contents(bring(store, f"file://{tmp_path}/model/a.gguf").path) == {"a.gguf": b"a" * 2_000_000}
 
 
 def test_the_second_pull_reads_the_listing_only(store: Store, memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +108,7 @@ def test_a_file_without_a_hash_goes_on_where_it_was_cut(store: Store, monkeypatc
         with pytest.raises(NotFound):
             bring(store, root, workers=1)
     pulled = bring(store, root)
-    assert contents(pulled) == {"weights.gguf": content}
+    assert contents(pulled.path) == {"weights.gguf": content}
     assert pulled.bytes_origin == len(content) - 2 * CHUNK_BYTES
     fs.rm(root, recursive=True)
 
@@ -121,7 +117,7 @@ def test_two_pulls_at_once_make_one_tree(store: Store, memory: str) -> None:
     with ThreadPoolExecutor() as threads:
         first, second = threads.map(lambda _: bring(store, memory), range(2))
     assert first.tree == second.tree
-    assert contents(first) == FILES
+    assert contents(first.path) == FILES
 
 
 @pytest.mark.parametrize("answer", [FILES["weights.gguf"], b"short", b""])
@@ -173,12 +169,12 @@ def served(web: Web) -> SourceOptions:
 def test_a_file_of_a_web_server_becomes_a_tree(store: Store, web: Web) -> None:
     web.content = FILES["weights.gguf"]
     pulled = bring(store, f"https://{web.host}/a/weights.gguf", options=served(web))
-    assert contents(pulled) == {"weights.gguf": web.content}
+    assert contents(pulled.path) == {"weights.gguf": web.content}
 
 
 def test_a_server_without_ranges_serves_as_well(store: Store, web: Web) -> None:
     web.content, web.whole = FILES["weights.gguf"], True
-    assert contents(bring(store, f"https://{web.host}/w", options=served(web))) == {"w": web.content}
+    assert contents(bring(store, f"https://{web.host}/w", options=served(web)).path) == {"w": web.content}
 
 
 def test_a_file_replaced_under_the_pull_is_said(store: Store, web: Web) -> None:
@@ -218,7 +214,7 @@ def test_new_bytes_under_a_new_etag_are_a_new_revision(store: Store, web: Web) -
     web.content, web.etag = b"other", '"v2"'
     second = bring(store, f"https://{web.host}/w", options=served(web))
     assert first.revision != second.revision
-    assert contents(second) == {"w": b"other"}
+    assert contents(second.path) == {"w": b"other"}
 
 
 def test_a_login_goes_to_its_own_host_alone(store: Store, web: Web) -> None:

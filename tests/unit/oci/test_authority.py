@@ -11,20 +11,13 @@ from typing import Any
 import pytest
 
 from api.errors import DigestMismatch, NotFound, WarmsetError
-from api.reference import parse_reference
-from cache.pull import Pulled, pull
-from cache.sources import SourceOptions
 from cache.store import Store
 from tests.support.fake_registry import FakeRegistry
+from tests.support.pulling import bring
 
 FILES = {"config.json": b'{"a": 1}', "model.safetensors": bytes(range(256)) * 8192, "sub/empty": b""}
 SIZE = sum(map(len, FILES.values()))
 LARGE = "model.safetensors"
-
-
-def bring(registry: FakeRegistry, store: Store, name: str, **more: Any) -> Pulled:
-    reference = parse_reference(f"oci://{registry.host}/{name}")
-    return pull(store, reference, options=SourceOptions(plain_http=frozenset({registry.host})), **more)
 
 
 @pytest.fixture

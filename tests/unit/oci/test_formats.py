@@ -10,7 +10,8 @@ from api.errors import ExecutableContent
 from cache.sources.formats import check_formats, executable
 from cache.store import Store
 from tests.support.fake_registry import TAR, FakeRegistry
-from tests.unit.oci.test_pull_cycle import bring, contents, pack
+from tests.support.layers import tar
+from tests.support.pulling import bring, contents
 
 
 @pytest.mark.parametrize(
@@ -65,22 +66,22 @@ def test_a_model_with_code_is_refused_before_a_byte_is_fetched(registry: FakeReg
     with pytest.raises(ExecutableContent, match=r"model\.pt"):
         bring(registry, store)
     assert registry.requests("/blobs/") == []
-    assert contents(bring(registry, store, exclude=["*.pt"])) == {"config.json": b"{}"}
+    assert contents(bring(registry, store, exclude=["*.pt"]).path) == {"config.json": b"{}"}
 
 
 def test_who_allows_it_gets_it_and_nobody_else(registry: FakeRegistry, store: Store) -> None:
     revision = registry.add_model("m/tiny", "v1", FILES)
-    assert contents(bring(registry, store, allow_executable=True, key="mine")) == FILES
+    assert contents(bring(registry, store, allow_executable=True, key="mine").path) == FILES
     for name in ("m/tiny:v1", f"m/tiny@{revision}"):
         with pytest.raises(ExecutableContent):
             bring(registry, store, name)
 
 
 def test_code_in_an_archive_is_refused(registry: FakeRegistry, store: Store) -> None:
-    document = registry.model({}, archives=(gzip.compress(pack(FILES)),))
+    document = registry.model({}, archives=(gzip.compress(tar(FILES)),))
     document["layers"][0]["mediaType"] = f"{TAR}+gzip"
     registry.add_manifest("m/tiny", "v1", document)
     with pytest.raises(ExecutableContent, match=r"model\.pt"):
         bring(registry, store)
     assert store.trees() == []
-    assert contents(bring(registry, store, allow_executable=True)) == FILES
+    assert contents(bring(registry, store, allow_executable=True).path) == FILES

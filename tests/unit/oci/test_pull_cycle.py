@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import io
-import tarfile
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -23,51 +22,28 @@ from api.errors import (
     UnsafePath,
     UnsupportedSource,
 )
-from api.reference import Reference, parse_reference
-from cache.pull import Pulled, pull
+from api.reference import parse_reference
+from cache.pull import pull
 from cache.sources import SourceOptions
 from cache.sources.oci.mediatypes import OCI_INDEX
 from cache.sources.resolve import resolve
 from cache.store import Store
 from cache.transfer.progress import Progress
+from tests.support import pulling
 from tests.support.fake_registry import FakeRegistry, Fault
+from tests.support.layers import tar
+from tests.support.pulling import contents, trusting
 
 FILES = {"config.json": b"{}", "model.safetensors": bytes(range(256)) * 8192, "sub/empty": b""}
 SIZE = sum(map(len, FILES.values()))
 
-
-def bring(registry: FakeRegistry, store: Store, name: str = "m/tiny:v1", **options: Any) -> Pulled:
-    options.setdefault("trust_store", True)
-    return pull(store, reference(registry, name), options=trusting(registry), **options)
-
-
-def reference(registry: FakeRegistry, name: str = "m/tiny:v1") -> Reference:
-    return parse_reference(f"oci://{registry.host}/{name}")
-
-
-def trusting(registry: FakeRegistry) -> SourceOptions:
-    return SourceOptions(plain_http=frozenset({registry.host}))
-
-
-def contents(pulled: Pulled) -> dict[str, bytes]:
-    files = (path for path in pulled.path.rglob("*") if path.is_file())
-    return {path.relative_to(pulled.path).as_posix(): path.read_bytes() for path in files}
-
-
-def pack(files: dict[str, bytes]) -> bytes:
-    target = io.BytesIO()
-    with tarfile.open(fileobj=target, mode="w") as archive:
-        for path, content in files.items():
-            entry = tarfile.TarInfo(path)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-    return target.getvalue()
+bring = partial(pulling.bring, trust_store=True)
 
 
 def test_a_model_becomes_a_tree(registry: FakeRegistry, store: Store) -> None:
     revision = registry.add_model("m/tiny", "v1", FILES)
     pulled = bring(registry, store)
-    assert contents(pulled) == FILES
+    assert contents(pulled.path) == FILES
     assert (pulled.revision, pulled.bytes_origin, pulled.bytes_reused) == (str(revision), SIZE, 0)
     assert pulled.path == store.tree_path(pulled.tree.digest)
 
@@ -100,7 +76,7 @@ def test_another_filter_is_another_tree(registry: FakeRegistry, store: Store) ->
     revision = registry.add_model("m/tiny", "v1", FILES)
     bring(registry, store, key="tiny")
     pulled = bring(registry, store, f"m/tiny@{revision}", include=["*.json"])
-    assert contents(pulled) == {"config.json": b"{}"}
+    assert contents(pulled.path) == {"config.json": b"{}"}
 
 
 def test_a_blob_that_two_models_share_is_fetched_once(registry: FakeRegistry, store: Store) -> None:
@@ -119,28 +95,28 @@ def test_a_file_listed_under_two_names_is_fetched_once(registry: FakeRegistry, s
 
 def test_tar_layers_are_unpacked(registry: FakeRegistry, store: Store) -> None:
     packed = {"packed/config.json": b"{}", "packed/model.gguf": b"weights" * 300_000}
-    registry.add_manifest("m/tiny", "v1", registry.model({"README.md": b"hello"}, archives=(pack(packed),)))
+    registry.add_manifest("m/tiny", "v1", registry.model({"README.md": b"hello"}, archives=(tar(packed),)))
     pulled = bring(registry, store, key="tiny")
-    assert contents(pulled) == {"README.md": b"hello", **packed}
+    assert contents(pulled.path) == {"README.md": b"hello", **packed}
     registry.seen.clear()
     assert bring(registry, store).bytes_origin == 0
     assert len(registry.seen) == 1, "a record remembers which tree the archives made"
 
 
 def test_filters_reach_into_archives(registry: FakeRegistry, store: Store) -> None:
-    registry.add_manifest("m/tiny", "v1", registry.model({}, archives=(pack({"a.json": b"{}", "b.bin": b"x"}),)))
-    assert contents(bring(registry, store, exclude=["*.bin"])) == {"a.json": b"{}"}
+    registry.add_manifest("m/tiny", "v1", registry.model({}, archives=(tar({"a.json": b"{}", "b.bin": b"x"}),)))
+    assert contents(bring(registry, store, exclude=["*.bin"]).path) == {"a.json": b"{}"}
 
 
 def test_a_damaged_archive_is_fetched_once_more(registry: FakeRegistry, store: Store) -> None:
     files = {"a": b"x" * 3000}
-    registry.add_manifest("m/tiny", "v1", registry.model({}, archives=(pack(files),)))
+    registry.add_manifest("m/tiny", "v1", registry.model({}, archives=(tar(files),)))
     registry.faults = [Fault(flip=3)]
-    assert contents(bring(registry, store)) == files
+    assert contents(bring(registry, store).path) == files
 
 
 def test_an_archive_that_is_always_damaged_is_a_digest_mismatch(registry: FakeRegistry, store: Store) -> None:
-    registry.add_manifest("m/tiny", "v1", registry.model({}, archives=(pack({"a": b"x" * 3000}),)))
+    registry.add_manifest("m/tiny", "v1", registry.model({}, archives=(tar({"a": b"x" * 3000}),)))
     registry.faults = [Fault(flip=1000, times=9)]
     with pytest.raises(DigestMismatch):
         bring(registry, store)
@@ -148,7 +124,7 @@ def test_an_archive_that_is_always_damaged_is_a_digest_mismatch(registry: FakeRe
 
 
 def test_an_archive_that_leaves_its_folder_is_refused(registry: FakeRegistry, store: Store) -> None:
-    registry.add_manifest("m/tiny", "v1", registry.model({}, archives=(pack({"../../escaped": b"x"}),)))
+    registry.add_manifest("m/tiny", "v1", registry.model({}, archives=(tar({"../../escaped": b"x"}),)))
     with pytest.raises(UnsafePath):
         bring(registry, store)
     assert not (store.root.parent / "escaped").exists()
@@ -156,7 +132,7 @@ def test_an_archive_that_leaves_its_folder_is_refused(registry: FakeRegistry, st
 
 
 def test_two_archives_with_one_file_are_refused(registry: FakeRegistry, store: Store) -> None:
-    archives = (pack({"a": b"1"}), pack({"a": b"2"}))
+    archives = (tar({"a": b"1"}), tar({"a": b"2"}))
     registry.add_manifest("m/tiny", "v1", registry.model({}, archives=archives))
     with pytest.raises(InvalidArtifact, match="twice"):
         bring(registry, store)
@@ -239,30 +215,30 @@ def test_compressed_layers_are_unpacked(
     registry: FakeRegistry, store: Store, packing: str, pack_up: Callable[[bytes], bytes]
 ) -> None:
     packed = {"config.json": b"{}", "sub/model.safetensors": bytes(range(256)) * 9000}
-    registry.add_manifest("m/tiny", "v1", compressed(registry, pack_up(pack(packed)), packing))
-    assert contents(bring(registry, store)) == packed
+    registry.add_manifest("m/tiny", "v1", compressed(registry, pack_up(tar(packed)), packing))
+    assert contents(bring(registry, store).path) == packed
 
 
 @pytest.mark.parametrize(("packing", "pack_up"), [("gzip", gzip.compress), ("zstd", zstandard.compress)])
 def test_a_damaged_compressed_layer_is_fetched_once_more(
     registry: FakeRegistry, store: Store, packing: str, pack_up: Callable[[bytes], bytes]
 ) -> None:
-    registry.add_manifest("m/tiny", "v1", compressed(registry, pack_up(pack({"a": b"x" * 3000})), packing))
+    registry.add_manifest("m/tiny", "v1", compressed(registry, pack_up(tar({"a": b"x" * 3000})), packing))
     registry.faults = [Fault(flip=3)]
-    assert contents(bring(registry, store)) == {"a": b"x" * 3000}
+    assert contents(bring(registry, store).path) == {"a": b"x" * 3000}
 
 
 @pytest.mark.parametrize(
     "hostile",
     [
-        gzip.compress(pack({"../../escaped": b"x"})),
-        gzip.compress(pack({"a": b"x"})) + b"trailing",
-        gzip.compress(pack({"a": b"x"}) + b"trailing"),
-        gzip.compress(pack({"a": b"x"}))[:-4],
-        gzip.compress(pack({"a": b"x"})[:600]),
-        gzip.compress(pack({"a": b"1"})) + gzip.compress(pack({"b": b"2"})),
+        gzip.compress(tar({"../../escaped": b"x"})),
+        gzip.compress(tar({"a": b"x"})) + b"trailing",
+        gzip.compress(tar({"a": b"x"}) + b"trailing"),
+        gzip.compress(tar({"a": b"x"}))[:-4],
+        gzip.compress(tar({"a": b"x"})[:600]),
+        gzip.compress(tar({"a": b"1"})) + gzip.compress(tar({"b": b"2"})),
         gzip.compress(bytes(32 << 20)),
-        pack({"a": b"x"}),
+        tar({"a": b"x"}),
     ],
     ids=["path", "trailing", "trailing in the tar", "cut", "cut tar", "two tars", "bomb", "not packed"],
 )
@@ -286,7 +262,7 @@ def test_a_cancelled_pull_goes_on_where_it_was(registry: FakeRegistry, store: St
     cancel.set()
     with pytest.raises(Cancelled):
         bring(registry, store, cancel=cancel)
-    assert contents(bring(registry, store)) == FILES
+    assert contents(bring(registry, store).path) == FILES
 
 
 def test_progress_ends_with_everything_done(registry: FakeRegistry, store: Store) -> None:
@@ -299,7 +275,7 @@ def test_progress_ends_with_everything_done(registry: FakeRegistry, store: Store
 
 def test_a_reference_is_resolved_without_touching_a_blob(registry: FakeRegistry) -> None:
     revision = registry.add_model("m/tiny", "v1", FILES)
-    resolved = resolve(reference(registry), options=trusting(registry))
+    resolved = resolve(parse_reference(f"oci://{registry.host}/m/tiny:v1"), options=trusting(registry))
     assert (resolved.revision, resolved.bytes, resolved.files) == (str(revision), SIZE, 3)
     assert resolved.tree is not None
     assert str(resolved.reference) == f"oci://{registry.host}/m/tiny:v1@{revision}"
@@ -309,7 +285,7 @@ def test_a_reference_is_resolved_without_touching_a_blob(registry: FakeRegistry)
 def test_a_passing_failure_of_the_manifest_is_waited_out(registry: FakeRegistry) -> None:
     registry.add_model("m/tiny", "v1", FILES)
     registry.faults = [Fault(path="/manifests/", status=503), Fault(path="/manifests/", cut_after=3)]
-    assert resolve(reference(registry), options=trusting(registry)).files == 3
+    assert resolve(parse_reference(f"oci://{registry.host}/m/tiny:v1"), options=trusting(registry)).files == 3
 
 
 def test_other_schemes_are_refused_plainly(store: Store) -> None:

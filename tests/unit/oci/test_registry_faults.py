@@ -8,26 +8,14 @@ import pytest
 
 from api.errors import InvalidArtifact, NotFound, SourceUnavailable, UnsupportedSource, WarmsetError
 from api.reference import parse_reference
-from cache.pull import Pulled, pull
-from cache.sources import SourceOptions
+from cache.pull import pull
 from cache.sources.resolve import resolve
 from cache.store import Store
 from tests.support.fake_registry import MODEL_CONFIG, FakeRegistry, Fault
+from tests.support.pulling import bring, contents, trusting
 
 FILES = {"config.json": b'{"a": 1}', "model.safetensors": bytes(range(256)) * 8192}
 OTHER = {"config.json": b'{"a": 2}'}
-
-
-def options(registry: FakeRegistry) -> SourceOptions:
-    return SourceOptions(plain_http=frozenset({registry.host}))
-
-
-def bring(registry: FakeRegistry, store: Store, name: str, **more: Any) -> Pulled:
-    return pull(store, parse_reference(f"oci://{registry.host}/{name}"), options=options(registry), **more)
-
-
-def contents(pulled: Pulled) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in pulled.path.iterdir()}
 
 
 def test_r08_a_range_that_the_registry_says_is_beyond_the_end_is_asked_for_again(
@@ -39,7 +27,7 @@ def test_r08_a_range_that_the_registry_says_is_beyond_the_end_is_asked_for_again
         Fault(cut_after=100_000),
         Fault(status=416, headers={"Content-Range": "bytes */100000"}),
     ]
-    assert contents(bring(registry, store, "m/tiny:v1", workers=1)) == FILES
+    assert contents(bring(registry, store, "m/tiny:v1", workers=1).path) == FILES
 
 
 @pytest.mark.parametrize("stated", [None, f"sha256:{'0' * 64}", f"sha512:{'0' * 128}", "nonsense\x1b[31m"])
@@ -50,15 +38,15 @@ def test_r11_the_digest_is_that_of_the_body_whatever_the_header_says(
     headers = {"Docker-Content-Digest": stated}
     registry.faults = [Fault(path="/manifests/", headers=headers), Fault(headers=headers, times=10)]
     assert bring(registry, store, "m/tiny:v1").revision == str(revision)
-    assert contents(bring(registry, store, f"m/tiny@{revision}")) == FILES
+    assert contents(bring(registry, store, f"m/tiny@{revision}").path) == FILES
 
 
 def test_r25_a_tag_that_moves_changes_nothing_for_who_was_resolved_before(registry: FakeRegistry, store: Store) -> None:
     registry.add_model("m/tiny", "v1", FILES)
-    resolved = resolve(parse_reference(f"oci://{registry.host}/m/tiny:v1"), options=options(registry))
+    resolved = resolve(parse_reference(f"oci://{registry.host}/m/tiny:v1"), options=trusting(registry))
     registry.add_model("m/tiny", "v1", OTHER)
-    assert contents(pull(store, resolved.reference, options=options(registry))) == FILES
-    assert contents(bring(registry, store, "m/tiny:v1")) == OTHER
+    assert contents(pull(store, resolved.reference, options=trusting(registry)).path) == FILES
+    assert contents(bring(registry, store, "m/tiny:v1").path) == OTHER
 
 
 def test_r26_a_repository_that_is_deleted_takes_nothing_from_who_has_it(registry: FakeRegistry, store: Store) -> None:
@@ -66,7 +54,7 @@ def test_r26_a_repository_that_is_deleted_takes_nothing_from_who_has_it(registry
     bring(registry, store, "m/tiny:v1", key="team/tiny")
     registry.manifests.clear()
     registry.blobs.clear()
-    assert contents(bring(registry, store, f"m/tiny@{revision}")) == FILES
+    assert contents(bring(registry, store, f"m/tiny@{revision}").path) == FILES
     with pytest.raises(NotFound, match="m/tiny"):
         bring(registry, store, "m/tiny:v1")
 
@@ -87,7 +75,7 @@ def test_r27_an_origin_that_is_down_is_not_asked_for_what_is_here(registry: Fake
     registry.seen.clear()
     registry.faults = [Fault(path="/", status=503, times=1000)]
     pulled = bring(registry, store, f"m/tiny@{revision}")
-    assert contents(pulled) == FILES
+    assert contents(pulled.path) == FILES
     assert registry.seen == []
 
 
@@ -105,7 +93,7 @@ def test_x09_a_config_of_gigabytes_is_never_fetched(registry: FakeRegistry, stor
     manifest = registry.model(FILES)
     manifest["config"] = {"mediaType": MODEL_CONFIG, "digest": f"sha256:{'a' * 64}", "size": 2 << 30}
     registry.add_manifest("m/tiny", "v1", manifest)
-    assert contents(bring(registry, store, "m/tiny:v1")) == FILES
+    assert contents(bring(registry, store, "m/tiny:v1").path) == FILES
     assert registry.requests("a" * 64) == []
 
 
@@ -133,7 +121,7 @@ def test_a_modelkit_without_a_model_and_a_parent_is_what_its_layers_are(
     registry: FakeRegistry, store: Store, kitfile: bytes
 ) -> None:
     modelkit(registry, kitfile, layer="dataset")
-    assert contents(bring(registry, store, "m/kit:v1", allow_executable=True)) == {"a.bin": b"adapter"}
+    assert contents(bring(registry, store, "m/kit:v1", allow_executable=True).path) == {"a.bin": b"adapter"}
 
 
 def test_the_description_of_a_modelkit_with_a_model_is_not_fetched(registry: FakeRegistry, store: Store) -> None:

@@ -10,13 +10,8 @@ import pytest
 from api.errors import DiskError
 from cache.store import Store, hashing
 from cache.store.quarantine import MAX_FILES
+from tests.unit.store.conftest import rot
 from tests.unit.store.samples import add_blob, add_tree, digest_of, files_below
-
-
-def rot(path: Path) -> None:
-    path.chmod(0o600)
-    path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
-    path.chmod(0o444)
 
 
 def test_a_blob_is_right_wrong_or_absent(store: Store) -> None:

@@ -15,8 +15,8 @@ from api.errors import DiskError
 from cache.store import Store, scrub
 from cache.store.scrub import ROUND_S, Position, Scrub, next_blob, round_due_in_s
 from cache.store.store import Checked
+from tests.unit.store.conftest import rot
 from tests.unit.store.samples import add_blob, add_tree, digest_of
-from tests.unit.store.test_quarantine import rot
 
 FAST = 1 << 40
 _names = st.sets(st.text("0123456789abcdef", min_size=4, max_size=4), max_size=30)

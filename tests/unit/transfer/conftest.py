@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -25,18 +23,6 @@ from tests.support.fake_registry import FakeRegistry
 
 QUICK = RetryPolicy(attempts=4, first_s=0.01, longest_s=0.05)
 IMPATIENT = Network(stall_s=0.4, connect_timeout_s=2.0)
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as running:
-        yield running
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "store") as opened:
-        yield opened
 
 
 @pytest.fixture
