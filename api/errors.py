@@ -21,6 +21,7 @@
     ├── DiskError               the disk failed (EIO, read-only)
     ├── OutOfResources          the process may have no more memory or threads
     ├── StoreLocked             another process owns this root
+    ├── UnknownFormat           this root was laid out by another version
     ├── Paused                  an operator stopped pulls and evictions on this root
     ├── CacheVolumeLost         the root is not the one that was opened
     ├── InUse                   a pin holds what was asked to go
@@ -184,6 +185,11 @@ class StoreLocked(WarmsetError):
     retryable = True
     exit_code = 9
     grpc_status = "UNAVAILABLE"
+
+
+class UnknownFormat(WarmsetError):
+    exit_code = 2
+    grpc_status = "FAILED_PRECONDITION"
 
 
 class Paused(WarmsetError):

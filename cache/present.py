@@ -14,6 +14,7 @@ from cache.pulled import Pulled
 from cache.sources.current import current
 from cache.sources.options import SourceOptions
 from cache.store import trees
+from cache.store.identity import is_of_this_format
 from cache.store.layout import Layout
 from cache.store.records import read_pull, write_use
 
@@ -26,7 +27,7 @@ def find_present(root: Path, origin: Origin, *, options: SourceOptions) -> Pulle
     """
     layout = Layout(root)
     record = read_pull(layout, str(origin))
-    if record is None:
+    if record is None or not is_of_this_format(root):
         return None
     pinned = current(origin.reference, options=options)
     if pinned is None or str(Origin(pinned, origin.wanted, origin.layout)) != record.source:

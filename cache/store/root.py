@@ -14,19 +14,16 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-import msgspec
-
-from api.errors import CacheVolumeLost, InvalidRequest, StoreLocked
+from api.errors import CacheVolumeLost, InvalidRequest, StoreLocked, UnknownFormat
 from cache.store import mounts
 from cache.store.failures import disk_errors, failure
 from cache.store.files import fsync_folder, write_all
+from cache.store.identity import FORMAT, IDENTITY, Identity, read_identity
+from cache.store.owner import LOCK, owner_of
 
-FORMAT = 1
-_LOCK = ".lock"
-_IDENTITY = ".cache-id"
-_UNFINISHED = ".cache-id.new"
+_UNFINISHED = f"{IDENTITY}.new"
 # What a root may hold before it is a cache: a start that was cut short, or a fresh ext4 file system.
-_BEFORE_FIRST_USE = frozenset({_LOCK, _UNFINISHED, "lost+found"})
+_BEFORE_FIRST_USE = frozenset({LOCK, _UNFINISHED, "lost+found"})
 _POLL_S = 0.05
 # Several machines may see one such file system at once. A root is one machine's: what another has in its page cache, or
 # has locked, does not bind this one, and syncfs(2) vouches for nothing behind a server.
@@ -34,15 +31,10 @@ _SHARED = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "afs", "ceph", "lustre
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN})
 
 
-class _Identity(msgspec.Struct, frozen=True):
-    id: str
-    format: int
-
-
 class Root:
     """An opened root. Thread-safe: nothing changes between ``open`` and ``close``."""
 
-    def __init__(self, path: Path, *, identity: _Identity, lock: int) -> None:
+    def __init__(self, path: Path, *, identity: Identity, lock: int) -> None:
         self.path = path
         self.cache_id = identity.id
         self._identity = identity
@@ -52,7 +44,7 @@ class Root:
     def open(cls, path: Path, *, wait_s: float) -> Root:
         """Own ``path``, made with mode 0700 where it is not there; waits at most ``wait_s`` seconds for the lock.
 
-        Raises StoreLocked, DiskError, or InvalidRequest for a path that cannot be a cache's root.
+        Raises StoreLocked, UnknownFormat, DiskError, or InvalidRequest for a path that cannot be a cache's root.
         """
         with disk_errors(f"opening the cache at {path}"):
             if path.is_symlink():
@@ -60,9 +52,9 @@ class Root:
             _refuse_shared(path.resolve(), mountinfo=mounts.MOUNTINFO.read_text())
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             names = {entry.name for entry in path.iterdir()}
-            if _IDENTITY not in names and names - _BEFORE_FIRST_USE:
+            if IDENTITY not in names and names - _BEFORE_FIRST_USE:
                 raise InvalidRequest(f"{path} holds files and is no cache", hint="give an empty folder or a new one")
-            lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
                 _take(lock, path, wait_s=wait_s)
                 return cls(path, identity=_identity(path), lock=lock)
@@ -74,10 +66,10 @@ class Root:
         """Raise CacheVolumeLost unless the path still leads to the root that was opened, DiskError where that cannot
         be told."""
         try:
-            same = _read(self.path) == self._identity and os.path.samestat(
-                os.fstat(self._lock), (self.path / _LOCK).stat()
+            same = read_identity(self.path) == self._identity and os.path.samestat(
+                os.fstat(self._lock), (self.path / LOCK).stat()
             )
-        except msgspec.MsgspecError:
+        except ValueError:
             same = False
         except OSError as error:
             if error.errno not in _GONE:  # no descriptors, no memory: says nothing about the disk
@@ -107,7 +99,7 @@ class Root:
 
 def is_root(path: Path) -> bool:
     """Whether a cache was ever made there."""
-    return (path / _IDENTITY).is_file()
+    return (path / IDENTITY).is_file()
 
 
 def _refuse_shared(path: Path, *, mountinfo: str) -> None:
@@ -126,41 +118,38 @@ def _take(lock: int, path: Path, *, wait_s: float) -> None:
         except BlockingIOError as error:
             if time.monotonic() >= deadline:
                 raise StoreLocked(
-                    f"another process owns the cache at {path}",
-                    hint="is an agent or another command running on it? stop it, or use another folder",
+                    f"{owner_of(path) or 'another process'} owns the cache at {path}",
+                    hint="wait until it has ended, stop it, or use another folder",
                 ) from error
             time.sleep(_POLL_S)
         else:
             return
 
 
-def _read(path: Path) -> _Identity:
-    return msgspec.json.decode((path / _IDENTITY).read_bytes(), type=_Identity)
-
-
-def _identity(path: Path) -> _Identity:
+def _identity(path: Path) -> Identity:
     try:
-        identity = _read(path)
+        identity = read_identity(path)
     except FileNotFoundError:
         return _create_identity(path)
-    except msgspec.MsgspecError as error:
-        raise InvalidRequest(f"{path / _IDENTITY} cannot be read", hint="is this really a cache?") from error
+    except ValueError as error:
+        raise InvalidRequest(f"{path / IDENTITY} cannot be read", hint="is this really a cache?") from error
     if identity.format != FORMAT:
-        raise InvalidRequest(
-            f"the cache at {path} has format {identity.format}, this version knows {FORMAT}",
-            hint="use the version that made it, or another folder",
+        age = "a newer" if identity.format > FORMAT else "an older"
+        raise UnknownFormat(
+            f"the cache at {path} has format {identity.format} of {age} version, this one knows {FORMAT}",
+            hint="nothing in it was touched: go back to the version that made it, or give this one another folder",
         )
     return identity
 
 
-def _create_identity(path: Path) -> _Identity:
-    identity = _Identity(id=os.urandom(16).hex(), format=FORMAT)
+def _create_identity(path: Path) -> Identity:
+    identity = Identity(id=os.urandom(16).hex(), format=FORMAT)
     fd = os.open(path / _UNFINISHED, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        write_all(fd, msgspec.json.encode(identity))
+        write_all(fd, identity.encode())
         os.fsync(fd)
     finally:
         os.close(fd)
-    (path / _UNFINISHED).rename(path / _IDENTITY)
+    (path / _UNFINISHED).rename(path / IDENTITY)
     fsync_folder(path)
     return identity

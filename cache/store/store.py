@@ -66,7 +66,7 @@ class Store:
         """Own the root, made where it is not there, and settle what a crash left of earlier work.
 
         Waits at most ``wait_s`` seconds for another owner. Pulls fill its disk up to ``watermarks``.
-        Raises StoreLocked, DiskError, or InvalidRequest for a folder that cannot be a cache.
+        Raises StoreLocked, UnknownFormat, DiskError, or InvalidRequest for a folder that cannot be a cache.
         """
         owned = Root.open(root, wait_s=wait_s)
         try:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from api.text import one_line
-from cli.local import open_store, output_option, root_option, show_json, size_text
+from cli.local import SAME_MODEL_S, open_store, output_option, root_option, show_json, size_text
 
 
 @click.command("import")
@@ -50,7 +50,7 @@ def command(
     from cli.settings import user_options
 
     folder = folder.absolute()
-    with open_store(root, make=True) as store:
+    with open_store(root, make=True, wait_s=SAME_MODEL_S) as store:
         if reference is None:
             tree = import_new(store, folder, hard_link=hard_link)
             report = {"reference": folder.as_uri(), "taken": len(tree.files), "different": [], "bytesOrigin": 0}

@@ -9,7 +9,7 @@ from typing import Literal
 import click
 
 from cli.amounts import Rate
-from cli.local import open_store, output_option, root_option
+from cli.local import SAME_MODEL_S, open_store, output_option, root_option
 
 
 @click.command()
@@ -79,7 +79,7 @@ def command(
     parsed = parse_reference(reference)
     options = user_options(parsed, plain_http=plain_http, platform=platform, artifact_type=artifact_type)
     try:
-        with open_store(root, make=True) as store, Reporter(parsed.name) as reporter:
+        with open_store(root, make=True, wait_s=SAME_MODEL_S) as store, Reporter(parsed.name) as reporter:
             pulled = pull(
                 store,
                 parsed,

@@ -141,8 +141,11 @@ def test_gc_free_removes_named_models_but_none_that_is_mounted(pushed: str, root
     assert "mounted" in refused.stderr
     with Store.open(root) as store:
         store.unpin(PIN)
-        free = store.disk().bytes_free
-    freed = warmset_json("gc", "--root", root, "--free", str(free + (1 << 20)))
+    freed = {"removed": []}
+    while not freed["removed"]:  # others use this disk too: what they give back meanwhile may be enough
+        with Store.open(root) as store:
+            free = store.disk().bytes_free
+        freed = warmset_json("gc", "--root", root, "--free", str(free + SHARD))
     assert [row["kind"] for row in freed["removed"]] == ["tree"]
     assert freed["bytesFreed"] >= 2 * SHARD
 

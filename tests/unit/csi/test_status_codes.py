@@ -46,6 +46,7 @@ TABLE = [
     (errors.UnsafePath, C.DATA_LOSS, FINAL),
     (errors.ExecutableContent, C.FAILED_PRECONDITION, FINAL),
     (errors.InUse, C.FAILED_PRECONDITION, FINAL),
+    (errors.UnknownFormat, C.FAILED_PRECONDITION, FINAL),
     (errors.AlreadyPublished, C.ALREADY_EXISTS, FINAL),
     (errors.MountFailed, C.INTERNAL, FINAL),
     (errors.WarmsetError, C.INTERNAL, FINAL),

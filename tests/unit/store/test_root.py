@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from api.errors import CacheVolumeLost, InUse, InvalidRequest, StoreLocked
+from api.errors import CacheVolumeLost, InUse, InvalidRequest, StoreLocked, UnknownFormat
 from cache.store import Store, mounts
 from tests.unit.store.samples import CHUNK, add_tree, digest_of, put_chunks
 
@@ -62,10 +62,11 @@ def test_another_cache_mounted_in_its_place_is_noticed(store: Store) -> None:
         store.touch(digest_of(b""))
 
 
-def test_a_newer_format_is_refused_untouched(root: Path) -> None:
+@pytest.mark.parametrize(("version", "age"), [(0, "an older"), (2, "a newer")])
+def test_a_root_of_another_version_is_refused_by_name(root: Path, version: int, age: str) -> None:
     Store.open(root).close()
-    (root / ".cache-id").write_text('{"id":"x","format":2}')
-    with pytest.raises(InvalidRequest, match="format 2"):
+    (root / ".cache-id").write_text(f'{{"id":"x","format":{version}}}')
+    with pytest.raises(UnknownFormat, match=f"format {version} of {age} version"):
         Store.open(root)
 
 
