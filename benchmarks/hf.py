@@ -20,7 +20,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.measure import ROOT, Run, measured, show, size
+from benchmarks.measure import ROOT, WARMSET, Run, measured, show, size
 from benchmarks.models import make_model
 from tests.support.fake_hub import FakeHub
 
@@ -42,7 +42,7 @@ def clients(scratch: Path) -> dict[str, tuple[list[str | Path], dict[str, str]]]
     hf = Path(sys.executable).parent / "hf"
     download: list[str | Path] = [hf, "download", NAME, "--cache-dir", scratch / "hub"]
     quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HOME": str(scratch / "home")}
-    warmset: list[str | Path] = [sys.executable, "-m", "cli.start", "pull", "--root", scratch / "store", f"hf://{NAME}"]
+    warmset: list[str | Path] = [WARMSET, "pull", "--root", scratch / "store", f"hf://{NAME}"]
     return {
         "warmset": (warmset, quiet),
         "hf, hf-xet": (download, quiet),

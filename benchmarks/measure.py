@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # clients run as they are when installed: with their modules compiled
 Command = Sequence[str | Path]
+WARMSET = Path(sys.executable).with_name("warmset")  # as users start it: -m would cost the import of runpy
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api.reference import OciReference
-from benchmarks.measure import ROOT, Command, Run, measured, show, size
+from benchmarks.measure import ROOT, WARMSET, Command, Run, measured, show, size
 from benchmarks.models import SMALL_BYTES, make_model, make_small_files, push_files, push_packed
 from tests.support.registry import HOW_TO_GET, registry_missing, start_registry
 
 SHAPES = {"split": 8, "single": 1, "layers": 15_000, "packed": 20_000}
-WARMSET = (sys.executable, "-m", "cli.start", "pull", "--plain-http")
+PULL = (WARMSET, "pull", "--plain-http")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Model:
 
     def clients(self, folder: Path, *, oras_concurrency: Sequence[int]) -> dict[str, Command]:
         """Command lines by client's name; those that are not installed are left out."""
-        found: dict[str, Command] = {"warmset": (*WARMSET, "--root", folder / "store", str(self.reference))}
+        found: dict[str, Command] = {"warmset": (*PULL, "--root", folder / "store", str(self.reference))}
         if shutil.which("oras"):
             for many in oras_concurrency:
                 options = ("--plain-http", "--concurrency", str(many), "-o", folder / f"oras-{many}")
@@ -81,10 +81,10 @@ class Model:
 
     def warm_ways(self, folder: Path) -> dict[str, Command]:
         """More ways to ask Warmset for what is there already."""
-        command = (*WARMSET, "--root", folder / "store", "-o", "json", str(self.reference))
+        command = (*PULL, "--root", folder / "store", "-o", "json", str(self.reference))
         shown = subprocess.run(command, stdout=subprocess.PIPE, check=True, cwd=ROOT)
         pinned = self.reference.pinned(json.loads(shown.stdout)["revision"])
-        again = (*WARMSET, "--root", folder / "store")
+        again = (*PULL, "--root", folder / "store")
         return {
             "warmset, pinned": (*again, str(pinned)),
             "warmset, a folder": (*again, str(self.reference), folder / "model"),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 from api.digest import Digest
 from api.errors import Corrupted, InvalidArtifact
@@ -44,11 +43,10 @@ def unpack(
                 on_bytes=on_bytes,
                 tick=tick,
             ) as layer,
-            ThreadPoolExecutor(1, thread_name_prefix="commit") as pool,
         ):
             window = memoryview(bytearray(_WINDOW_BYTES))
             stream = TarStream(layer.fill, window, ignores=is_elsewhere if archive.image else None)
-            change = _take(stream, store=store, pool=pool, image=archive.image, wanted=wanted)
+            change = _take(stream, store=store, image=archive.image, wanted=wanted)
             if layer.digest() == archive.digest:
                 tick()  # all of it is done now
                 return change
@@ -75,11 +73,11 @@ def overlaid(archives: Sequence[Archive], changes: Sequence[Change]) -> list[Tre
     return files
 
 
-def _take(stream: TarStream, *, store: Store, pool: Executor, image: bool, wanted: Filter) -> Change:
+def _take(stream: TarStream, *, store: Store, image: bool, wanted: Filter) -> Change:
     files: list[TreeFile] = []
     removed: set[str] = set()
     emptied: set[str] = set()
-    small = _Batch(store.commit_small, pool=pool)
+    small = _Batch(store.commit_small)
     while (member := stream.next()) is not None:
         path = member.path
         if image:
@@ -107,16 +105,16 @@ def _stage(stream: TarStream, member: Member, *, store: Store) -> Digest:
 
 
 class _Batch:
-    """Small files gathered in memory and committed together, each batch while the next one is read."""
+    """Small files gathered in memory and committed together. In the same thread: to commit is a system call after the
+    other, and a second thread that works meanwhile makes it wait for the interpreter longer than that work takes."""
 
-    def __init__(self, commit: Callable[[list[tuple[Digest, bytes]]], None], *, pool: Executor) -> None:
+    def __init__(self, commit: Callable[[list[tuple[Digest, bytes]]], None]) -> None:
         self._commit = commit
-        self._pool = pool
-        self._committing: Future[None] | None = None
         self._items: list[tuple[Digest, bytes]] = []
         self._bytes = 0
 
     def add(self, stream: TarStream, member: Member) -> Digest:
+        """Raises what a commit raises."""
         content = bytearray()
         while len(piece := stream.read(member.size)):
             content += piece
@@ -124,20 +122,11 @@ class _Batch:
         self._items.append((digest, bytes(content)))
         self._bytes += len(content)
         if len(self._items) == BATCH_FILES or self._bytes >= BATCH_BYTES:
-            self._hand_over()
+            self.finish()
         return digest
 
     def finish(self) -> None:
-        """Wait for the last batch. Raises what a commit raises, as ``add`` does."""
-        self._hand_over()
-        self._wait()
-
-    def _hand_over(self) -> None:
-        self._wait()  # one at a time, so that no more than two are in memory
+        """Commit what is gathered. Raises what a commit raises."""
         if self._items:
-            self._committing = self._pool.submit(self._commit, self._items)
+            self._commit(self._items)
             self._items, self._bytes = [], 0
-
-    def _wait(self) -> None:
-        if self._committing is not None:
-            self._committing.result()
