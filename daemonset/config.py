@@ -35,12 +35,13 @@ import yaml
 
 from api.errors import InvalidRequest
 from api.reference import parse_reference
-from cache.exchange.cohorts import MAX_MEMBERS
+from cache.exchange import cohorts
 from cache.sources.mirror import Mirror
 from cache.sources.mirrors import Mirrors
 from cache.store.capacity import SHARED, Watermarks
 from daemonset.members import expand, own
 
+MAX_GROUP = 1024  # members: all of them ask the first one which revision they pull
 DEFAULT_NAMESPACE = "default"  # of a stand-alone model whose name has none
 
 
@@ -120,9 +121,11 @@ class Cluster:
 class Peers:
     """The group of a stand-alone agent: the same list on every member."""
 
-    members: tuple[str, ...]
-    """Every member, 32 at most: ``host:port``, all addresses of a name as ``dns://name:port``, or all nodes of a Slurm
-    job as ``slurm://:port``."""
+    members: tuple[str, ...] = ()
+    """Every member: ``host:port``, all addresses of a name as ``dns://name:port``, or all nodes of a Slurm job as
+    ``slurm://:port``. More than 32 make several cohorts, of which the first reads the source."""
+    domains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Instead of ``members``: the members of each rack, or whatever lies close together, by any name for it."""
     expected: int = 0
     """How many members the group has; a name is looked up until it has so many addresses. 0 for those it has now."""
     listen: str = ""
@@ -133,6 +136,13 @@ class Peers:
     goes between them is encrypted. Made with ``openssl genpkey -algorithm ed25519``."""
     without_security: bool = False
     """Instead of a key, on loopback addresses alone: whoever is on this machine may read what its agents hold."""
+
+    def cohort(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The members of this agent's cohort, and of the one that it reads from, which the first has not."""
+        named = {member: domain for domain, members in self.domains.items() for member in members}
+        tree = cohorts.part(named or dict.fromkeys(self.members, ""))
+        own = next(cohort for cohort in tree if self.listen in cohort.members)
+        return own.members, () if own.parent is None else tree[own.parent].members
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,7 +300,14 @@ def _check_standalone(config: AgentConfig) -> None:
 
 
 def _expanded(peers: Peers, *, environ: Mapping[str, str]) -> Peers:
-    members = expand(peers.members, expected=peers.expected, environ=environ)
+    if peers.members and peers.domains:
+        raise ValueError("'peers' must have either 'members' or 'domains'")
+    if peers.domains:
+        domains = {name: expand(listed, expected=0, environ=environ) for name, listed in peers.domains.items()}
+        members = tuple(sorted(member for listed in domains.values() for member in listed))
+        peers = dataclasses.replace(peers, domains=domains)
+    else:
+        members = expand(peers.members, expected=peers.expected, environ=environ)
     return dataclasses.replace(peers, members=members, listen=peers.listen or own(members))
 
 
@@ -298,8 +315,8 @@ def _check_peers(peers: Peers) -> None:
     addresses = [split_address(member) for member in peers.members]
     if peers.listen not in peers.members:
         raise ValueError("'peers.members' must hold the address in 'peers.listen'")
-    if len(addresses) > MAX_MEMBERS or len(set(addresses)) != len(addresses):
-        raise ValueError(f"'peers.members' must be {MAX_MEMBERS} different addresses at most, not {len(addresses)}")
+    if len(addresses) > MAX_GROUP or len(set(addresses)) != len(addresses):
+        raise ValueError(f"'peers.members' must be {MAX_GROUP} different addresses at most, not {len(addresses)}")
     if peers.expected and len(addresses) != peers.expected:
         raise ValueError(f"'peers.members' are {len(addresses)}, and 'peers.expected' says {peers.expected}")
     if (peers.key_file is None) is not peers.without_security:

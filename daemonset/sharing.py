@@ -61,9 +61,12 @@ def sharing_of(config: AgentConfig, *, store: Store) -> Sharing | None:
 
 def _of_group(config: AgentConfig, group: Peers, *, store: Store) -> Sharing:
     tls = PeerTls(read(group.key_file)) if group.key_file is not None else None
-    exchanges = Exchanges(Group.listed(group.members, me=group.listen, access=Access(tls) if tls else None))
+    access = Access(tls) if tls else None
+    members, above = group.cohort()
+    exchanges = Exchanges(Group.listed(members, me=group.listen, access=access, above=above))
     admission = SharedKey(tls.identity.key) if tls else None
-    agreement = Agreement(exchanges.group, grants=ConfiguredGrants(config), store=store)
+    everybody = Group.listed(group.members, me=group.listen, access=access)
+    agreement = Agreement(everybody, grants=ConfiguredGrants(config), store=store)
     return Sharing(exchanges, lambda _: nullcontext(exchanges), group.listen, admission, tls, agreement=agreement)
 
 

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,10 @@ class Process:
 
 
 class Agent(Process):
-    """``listen`` is where it serves the others, ``status`` where it says how far it is; each host:port."""
+    """``listen`` is where it serves the others, ``status`` where it says how far it is; each host:port.
+
+    ``group`` are all members, by their domains where it is a mapping.
+    """
 
     def __init__(
         self,
@@ -87,7 +90,7 @@ class Agent(Process):
         source: str,
         origin: str,
         listen: str,
-        group: Sequence[str],
+        group: Sequence[str] | Mapping[str, Sequence[str]],
         status: str = "",
         limit: int | None = None,
         key_file: Path | None = None,
@@ -96,6 +99,9 @@ class Agent(Process):
         self.name = name
         self.root = folder / name / "cache"
         self._status = status or f"127.0.0.1:{free_port()}"
+        members: dict[str, Any] = {"members": list(group)}
+        if isinstance(group, Mapping):
+            members = {"domains": {domain: list(listed) for domain, listed in group.items()}}
         config = folder / name / "agent.yaml"
         config.parent.mkdir(parents=True, exist_ok=True)
         config.write_text(
@@ -110,7 +116,7 @@ class Agent(Process):
                     "watermarks": FULL_DISK,
                     "peers": {
                         "listen": listen,
-                        "members": list(group),
+                        **members,
                         **({"key_file": str(key_file)} if key_file else {"without_security": True}),
                     },
                 }

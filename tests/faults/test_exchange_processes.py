@@ -130,6 +130,40 @@ def in_namespaces(stack: ExitStack, folder: Path, net: Namespaces) -> tuple[Orig
     return origin, agents
 
 
+def in_two_racks(stack: ExitStack, folder: Path) -> tuple[Origin, list[Agent], list[Agent]]:
+    """The second rack reads from the first."""
+    origin = start_origin(stack, folder, host="127.0.0.1")
+    racks = {rack: [f"127.0.0.1:{free_port()}" for _ in range(size)] for rack, size in (("r1", 4), ("r2", 2))}
+    agents = []
+    for number, listen in enumerate(member for members in racks.values() for member in members):
+        agent = Agent(
+            f"node-{number}", folder=folder, source=origin.source, origin=origin.address, listen=listen, group=racks
+        )
+        stack.callback(agent.stop)
+        agents.append(agent)
+    return origin, agents[:4], agents[4:]
+
+
+def test_two_racks_take_one_copy(stack: ExitStack, tmp_path: Path) -> None:
+    origin, first, second = in_two_racks(stack, tmp_path)
+    wait(warm([*first, *second]), what="the end of the pull")
+    check_bytes([*first, *second], origin.content)
+    assert origin.copies <= 1.4  # some chunks twice, while their starts are seconds apart
+    assert all(agent.view().origin < 0.1 * SIZE for agent in second)
+
+
+def test_a_rack_whose_source_is_killed_half_way_reads_the_rest_from_the_origin(
+    stack: ExitStack, tmp_path: Path
+) -> None:
+    origin, first, second = in_two_racks(stack, tmp_path)
+    wait(lambda: half_through(second[0]), what="half of the pull")
+    for agent in first:
+        agent.kill()
+    wait(warm(second), what="the end of the pull")
+    check_bytes(second, origin.content)
+    assert origin.copies <= 1.8
+
+
 def test_a_member_that_is_killed_costs_the_others_little(stack: ExitStack, tmp_path: Path) -> None:
     origin, agents = on_loopback(stack, tmp_path)
     wait(lambda: half_through(agents[0]), what="half of the pull")

@@ -9,7 +9,7 @@ import pytest
 
 from api.errors import InvalidReference, InvalidRequest
 from api.keys import model_key
-from daemonset.config import load
+from daemonset.config import MAX_GROUP, load
 from daemonset.desired import Desired, from_config, from_key
 
 BROKER = {"url": "https://broker:9443", "ca_file": "/ca.crt", "token_file": "/token"}
@@ -134,6 +134,24 @@ def test_a_group_of_several_machines_needs_a_key() -> None:
     assert load(None, options={"root": "/cache", "peers": secured}).peers is not None
 
 
+def test_more_members_than_a_cohort_holds_make_a_tree_of_cohorts() -> None:
+    members = [f"127.0.0.1:{port}" for port in range(9820, 9860)]
+    seen = [load(None, options={"root": "/", "peers": {**PEERS, "members": members, "listen": m}}) for m in members]
+    cohorts = {peers.cohort() for config in seen if (peers := config.peers) is not None}
+    (first, none), (second, above) = sorted(cohorts)
+    assert (none, above) == ((), first)
+    assert sorted((*first, *second)) == members
+
+
+def test_each_named_domain_is_a_cohort() -> None:
+    domains = {f"r{n}": [f"127.0.0.1:98{n}{port}" for port in range(4)] for n in (1, 2)}
+    peers = {"domains": domains, "listen": domains["r2"][0], "without_security": True}
+    config = load(None, options={"root": "/cache", "peers": peers})
+    assert config.peers is not None
+    assert config.peers.cohort() == (tuple(domains["r2"]), tuple(domains["r1"]))
+    assert config.peers.members == (*domains["r1"], *domains["r2"])
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -142,7 +160,8 @@ def test_a_group_of_several_machines_needs_a_key() -> None:
         {"members": ["127.0.0.1:9820", "10.0.0.7:9820"]},
         {"members": ["127.0.0.1:9820", "localhost.example.com:9820"]},
         {"members": ["127.0.0.1:9821"]},
-        {"members": [f"127.0.0.1:{port}" for port in range(9820, 9853)]},
+        {"members": [f"127.0.0.1:{port}" for port in range(9820, 9820 + MAX_GROUP + 1)]},
+        {"domains": {"r1": ["127.0.0.1:9820"]}},
         {"members": ["127.0.0.1:9820", "127.0.0.1"]},
     ],
 )

@@ -6,6 +6,7 @@ What the chart and an API server take is tried in tests/integration; test_dashbo
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -26,9 +27,13 @@ def test_an_agent_reads_its_configuration(tmp_path: Path) -> None:
     for block in blocks:
         path.write_text(yaml.safe_dump({"root": "/var/lib/warmset"} | block))
         # An agent finds itself among the members by this machine's addresses; they are the reader's.
-        first = {"peers": {"listen": block["peers"]["members"][0]}} if "peers" in block else {}
+        first = {"peers": {"listen": _members(block["peers"])[0]}} if "peers" in block else {}
         daemonset.config.load(path, options=first)
     assert len(blocks) >= 2
+
+
+def _members(peers: dict[str, Any]) -> list[str]:
+    return peers.get("members") or [member for listed in peers["domains"].values() for member in listed]
 
 
 def test_an_annotated_pod_is_admitted() -> None:
