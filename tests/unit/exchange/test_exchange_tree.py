@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -35,15 +34,8 @@ COPIES = 1.3  # by itself each cohort would take one; on a busy machine some chu
 
 
 @pytest.fixture
-def model() -> Iterator[Model]:
-    with FakeRegistry() as registry:
-        yield Model(registry)
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
+def model(registry: FakeRegistry) -> Model:
+    return Model(registry)
 
 
 @pytest.fixture(autouse=True)
