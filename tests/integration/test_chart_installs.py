@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from kube.resources import CONFIG_MAP, MUTATING_WEBHOOK, NODE, POD, SECRET
 from tests.integration.conftest import MODELS, NODE_CACHES, WARM_SETS
 from tests.support.chart import CHART, NAMESPACE, Manifest, helm, render, resource_of
 from tests.support.controlplane import ControlPlane
+from tests.support.crds import CRDS
 from tests.support.installation import apply, ensure_namespace, eventually, remove, service_account_token
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "deploy" / "examples"
@@ -300,6 +302,20 @@ async def test_a_rollback_brings_the_old_settings_back_and_keeps_what_the_contro
         there = await cluster.get(resource_of(manifest), meta["name"], namespace=meta.get("namespace"))
         if manifest["kind"] == "ConfigMap" and "data" in manifest:
             assert there["data"] == manifest["data"], meta["name"]
+
+
+async def test_the_pages_command_brings_newer_crds_over_those_that_helm_installed(cluster: Client) -> None:
+    page = (CHART.parents[1] / "docs" / "install.md").read_text()
+    (options,) = re.findall(r"^kubectl apply --server-side(.*) -f deploy/chart/crds$", page, re.MULTILINE)
+    body = yaml.safe_load((CHART / "crds" / "models.yaml").read_text())
+    name = body["metadata"]["name"]
+    await cluster.patch(CRDS, name, body, kind="apply", field_manager="helm", force=True)
+    spec = body["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    spec["properties"]["new"] = {"type": "string"}
+    forced = "--force-conflicts" in options
+    newer = await cluster.patch(CRDS, name, body, kind="apply", field_manager="kubectl", force=forced)
+    schema = newer["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    assert "new" in schema["properties"]["spec"]["properties"]
 
 
 async def test_the_notes_name_the_next_steps(release: Callable[..., str]) -> None:

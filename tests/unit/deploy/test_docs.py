@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +48,30 @@ def test_every_other_reason_is_one_that_the_code_gives(title: str) -> None:
     names = [row[0] for row in rows(title)]
     assert names
     assert not [name for name in names if f'"{name}"' not in CODE]
+
+
+def test_every_reason_that_the_controller_gives_is_on_the_page() -> None:
+    listed = set(re.findall(r"^\| `(\w+)` \|", REASONS, re.MULTILINE))
+    given = {
+        reason for path in (ROOT / "controller").rglob("*.py") for reason in reasons_given(ast.parse(path.read_text()))
+    }
+    assert len(given) > 20
+    assert given - {"Pending", "Ready"} <= listed  # those are Kueue's own words, for its admission check
+
+
+def reasons_given(module: ast.Module) -> Iterator[str]:
+    """Names that stand before a message, or are passed as ``reason``."""
+    for node in ast.walk(module):
+        row = node.elts if isinstance(node, ast.Tuple) else node.args if isinstance(node, ast.Call) else []
+        found = [first for first, second in itertools.pairwise(row) if is_message(second)]
+        if isinstance(node, ast.Call):
+            found += [keyword.value for keyword in node.keywords if keyword.arg == "reason"]
+        names = (value.value for value in found if isinstance(value, ast.Constant))
+        yield from (name for name in map(str, names) if re.fullmatch("([A-Z][a-z]+)+", name))
+
+
+def is_message(value: ast.expr) -> bool:
+    return isinstance(value, ast.JoinedStr) or (isinstance(value, ast.Constant) and " " in str(value.value))
 
 
 def test_every_reason_has_an_entry_that_tells_what_to_do() -> None:
