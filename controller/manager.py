@@ -14,6 +14,7 @@ from controller.admission.webhook import Webhook
 from controller.broker.cohorts import Cohorts
 from controller.broker.grants import Broker
 from controller.certificates.trust import Trust
+from controller.cluster.flavors import topology_flavors
 from controller.cluster.levels import discover, expand
 from controller.cluster.owners import Owners
 from controller.cluster.roster import Roster
@@ -35,7 +36,7 @@ LEASE = "warmset-controller"
 WORKERS = 8  # reconciles at a time; they mostly wait for the API server
 RESOLVERS = 4  # Models resolved at a time; they wait for registries
 TRUST_EVERY_S = 60.0
-LEVELS_EVERY_S = 60.0
+TOPOLOGY_EVERY_S = 60.0
 
 _RECONCILE: dict[Kind, Callable[[Context, Work], Awaitable[float | None]]] = {
     "model": models.reconcile,
@@ -139,12 +140,12 @@ async def _lead(context: Context, watching: Watching, election: Election, trust:
 
 
 async def _work(context: Context, watching: Watching) -> None:
-    await _look_for_levels(context)
+    await _look_at_topology(context)
     await take_over(context)
     spare_collector()
     watching.everything()
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(_keep_levels(context), name="levels")
+        tasks.create_task(_keep_topology(context), name="topology")
         for number in range(WORKERS):
             tasks.create_task(_worker(context, context.queues.main), name=f"worker-{number}")
         for number in range(RESOLVERS):
@@ -174,20 +175,21 @@ async def _worker(context: Context, queue: WorkQueue[Work]) -> None:
         metrics.reconciles.labels(kind=work.kind).observe(time.monotonic() - begun)
 
 
-async def _keep_levels(context: Context) -> None:
+async def _keep_topology(context: Context) -> None:
     while True:
-        await asyncio.sleep(LEVELS_EVERY_S)
-        await _look_for_levels(context)
+        await asyncio.sleep(TOPOLOGY_EVERY_S)
+        await _look_at_topology(context)
 
 
-async def _look_for_levels(context: Context) -> None:
-    """Where none are configured. Groups that have their nodes keep them whatever comes out."""
-    if context.config.topology_levels:
-        return
+async def _look_at_topology(context: Context) -> None:
+    """What other schedulers' objects say of it. Groups that have their nodes keep them whatever comes out."""
     try:
-        context.snapshots.levels = await discover(context.client)
+        if not context.config.topology_levels:
+            context.snapshots.levels = await discover(context.client)
+        if context.config.startup_taint:
+            context.world.flavors = await topology_flavors(context.client)
     except (ApiError, ClusterUnavailable) as error:
-        log.warning("levels.not_read", error=str(error))
+        log.warning("topology.not_read", error=str(error))
 
 
 async def _keep_trust(trust: Trust, watching: Watching) -> None:

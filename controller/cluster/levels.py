@@ -55,7 +55,7 @@ async def discover(client: Client) -> tuple[str, ...]:
     """What another scheduler of the cluster goes by; nothing where there is none. Raises ApiError or
     ClusterUnavailable where that cannot be known now."""
     for resource, label in SAID_BY:
-        for obj in await _all(client, resource):
+        for obj in await existing(client, resource):
             said = (obj.get("spec") or {}).get("levels") or ()
             levels = tuple(level[label] for level in said if level.get(label) and level[label] != HOSTNAME)
             if levels:
@@ -63,8 +63,9 @@ async def discover(client: Client) -> tuple[str, ...]:
     return ()
 
 
-async def _all(client: Client, resource: Resource) -> list[Object]:
-    """The one called default first, then by name; nothing where the kind is not there, or not for us to read."""
+async def existing(client: Client, resource: Resource) -> list[Object]:
+    """All objects of a kind that another project defines, the one called default first, then by name; nothing where the
+    kind is not there, or not for us to read. Raises ApiError or ClusterUnavailable."""
     try:
         objects = await client.list(resource)
     except ApiError as error:

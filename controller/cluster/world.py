@@ -17,6 +17,7 @@ import structlog
 from api import keys
 from api.resources import Model, NodeCache, WarmSet, Wire
 from controller.cluster.claims import Claims
+from controller.cluster.flavors import NodeLabels
 from controller.cluster.journal import Journal
 from controller.kueue.workload import AdmissionCheck, Workload, admission_check, parse
 from controller.objects import nodes
@@ -44,6 +45,7 @@ class World:
         self.placed: dict[str, Key] = {}  # the WarmSet of each group that is asked for ahead of pods, by the group's id
         self.workloads: dict[Key, Workload] = {}  # Kueue's
         self.admission_checks: dict[str, AdmissionCheck] = {}  # those of Kueue's that are ours to answer
+        self.flavors: tuple[NodeLabels, ...] = ()  # of nodes that Kueue places on by topology
         self.pods: dict[Key, Pod] = {}  # ours: with our gate, label or volume
         self.claims = Claims()  # through which pods, also those that are not ours, mount models
         self._used: dict[str, Resources] = {}  # by node: requests of all its pods that still run

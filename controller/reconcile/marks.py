@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import structlog
 
 from api.resources import NodeCache, NodeCacheSpec
+from controller.cluster.flavors import is_of_any
 from controller.node_caches.node_marks import may_take_pods, protection, untaint
 from controller.node_caches.warmth import has_agent
 from controller.objects.nodes import NodeView
@@ -38,16 +39,34 @@ async def _admit_pods(context: Context, view: NodeView, spec: NodeCacheSpec) -> 
     key = context.config.startup_taint
     if not key or not any(taint.key == key for taint in view.taints):
         return None
+    if is_of_any(view.labels, context.world.flavors):
+        await _warn(context, view, key)
+        await _untaint(context, view, key, why="kueue")
+        return None
     cache = context.world.caches.get(view.name)
     ready = has_agent(cache, view) and cache is not None and _holds(cache, spec)
     if not may_take_pods(view, ready=ready, most_s=context.config.max_hold_s, now=datetime.now(UTC)):
         return LOOK_S
+    await _untaint(context, view, key, why="warm" if ready else "time")
+    return None
+
+
+async def _warn(context: Context, view: NodeView, key: str) -> None:
+    await context.events.say(
+        {"apiVersion": "v1", "kind": "Node", "metadata": {"name": view.name, "uid": view.uid}},
+        reason="TaintOnKueueNode",
+        message=f"{key} is removed before the node is warm: where Kueue places by topology, a taint is a failure",
+        action="Untaint",
+        kind="Warning",
+    )
+
+
+async def _untaint(context: Context, view: NodeView, key: str, *, why: str) -> None:
     node = await context.client.get(NODE, view.name)
     patch = untaint(node["spec"].get("taints") or [], key)
     if patch:
         await _tolerant(view, context.client.patch(NODE, view.name, patch, kind="json"))
-        log.info("node.untainted", node=view.name, warm=ready)
-    return None
+        log.info("node.untainted", node=view.name, why=why)
 
 
 def _holds(cache: NodeCache, spec: NodeCacheSpec) -> bool:

@@ -10,12 +10,13 @@ import pytest
 
 from api import keys
 from api.resources import API_VERSION
+from controller.cluster.flavors import FLAVORS
 from controller.cluster.owners import KINDS
 from controller.config import Quota
 from controller.objects.nodes import PROTECTIONS
 from controller.objects.resources import WARM_SET
 from kube.client import ApiError, Client, Object
-from kube.resources import NAMESPACE, NODE, POD, Resource
+from kube.resources import EVENT, NAMESPACE, NODE, POD, Resource
 from tests.support.control import (
     MODEL_BYTES,
     TEAM,
@@ -28,6 +29,7 @@ from tests.support.control import (
     wanted_on,
 )
 from tests.support.installation import eventually
+from tests.support.kueue import install
 from tests.support.workload_crds import define, undefine
 
 TAINT = "startup-taint.cluster-autoscaler.kubernetes.io/warmset"
@@ -281,6 +283,29 @@ async def test_a_node_is_protected_while_a_plan_holds_it_and_joins_when_it_is_wa
     await eventually(joined, what="the taint gone")
     await cluster.delete(WARM_SET, "w", namespace=TEAM)
     await eventually(neither, what="the annotations gone")
+
+
+async def test_a_node_that_kueue_places_on_by_topology_keeps_no_taint(cluster: Client) -> None:
+    flavors = FLAVORS[0]
+    await install(cluster, flavors)
+    spec = {"nodeLabels": {"pool": "tas"}, "topologyName": "default"}
+    flavor = {"apiVersion": flavors.api_version, "kind": flavors.kind, "metadata": {"name": "tas"}, "spec": spec}
+    await cluster.create(flavors, flavor)
+    try:
+        async with controlling(cluster, startup_taint=TAINT):
+            for name, pool in (("n1", "tas"), ("n2", "other")):
+                await make_node(cluster, name, labels={"pool": pool})
+                await cluster.patch(NODE, name, {"spec": {"taints": [{"key": TAINT, "effect": "NoSchedule"}]}})
+
+            async def free() -> bool:
+                return not (await cluster.get(NODE, "n1"))["spec"].get("taints")
+
+            await eventually(free, what="the taint gone though the node is cold")
+            assert (await cluster.get(NODE, "n2"))["spec"]["taints"]
+            events = await cluster.list(EVENT, namespace="default")
+            assert [e["regarding"]["name"] for e in events if e["reason"] == "TaintOnKueueNode"] == ["n1"]
+    finally:
+        await cluster.delete(flavors, "tas")
 
 
 async def test_engine_images_are_pulled_by_pods_that_go_when_they_are_there(control: Control, cluster: Client) -> None:

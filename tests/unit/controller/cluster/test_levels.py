@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from api.errors import InvalidRequest
+from controller.cluster.flavors import is_of_any, topology_flavors
 from controller.cluster.levels import PRESETS, discover, expand
 from kube.client import ApiError
 from kube.resources import Resource
@@ -35,6 +36,20 @@ class Cluster:
         if found is None:
             raise ApiError(404, "NotFound", "the server could not find the requested resource")
         return found
+
+
+FLAVOR = ("kueue.x-k8s.io/v1beta1", "ResourceFlavor")
+
+
+async def test_the_nodes_of_flavors_with_a_topology_are_known() -> None:
+    flavors = [
+        {"metadata": {"name": "gpu"}, "spec": {"nodeLabels": {"pool": "gpu"}, "topologyName": "default"}},
+        {"metadata": {"name": "cpu"}, "spec": {"nodeLabels": {"pool": "cpu"}}},
+    ]
+    found = await topology_flavors(Cluster({FLAVOR: flavors}))  # type: ignore[arg-type]
+    assert is_of_any({"pool": "gpu", "zone": "a"}, found)
+    assert not is_of_any({"pool": "cpu"}, found)
+    assert not is_of_any({}, await topology_flavors(Cluster({})))  # type: ignore[arg-type]
 
 
 def topology(*labels: str, name: str = "default") -> dict[str, Any]:
