@@ -1,7 +1,8 @@
 """Which models, at which revision, a pod or a WarmSet may have: names looked up, and authority checked.
 
 A pod's volumes say what it mounts; whether its namespace may have that is the Model's to say, and asked every
-time, because anybody may write a volume into his pod.
+time, because anybody may write a volume into his pod. What may not be had, or not yet, is wanted at no revision:
+nothing is pulled for it, and no node is warm without it; the others are pulled meanwhile.
 """
 
 from __future__ import annotations
@@ -21,15 +22,8 @@ def may_use(model: Model, *, namespace: str) -> bool:
 
 
 def of_pods(pods: Iterable[Pod], known: Mapping[str, Model]) -> tuple[tuple[Wanted, ...], Problem | None]:
-    """What all the pods want together, or the first problem."""
-    mounted = {(pod["metadata"]["namespace"], mount) for pod in pods for mount in models(pod)}
-    found: set[Wanted] = set()
-    for namespace, mount in sorted(mounted):
-        wanted = _one(mount, namespace, known)
-        if isinstance(wanted, Problem):
-            return (), wanted
-        found.add(wanted)
-    return tuple(sorted(found)), None
+    """What all the pods want together, and the first problem."""
+    return _all({(pod["metadata"]["namespace"], mount) for pod in pods for mount in models(pod)}, known)
 
 
 def of_warm_set(warm_set: WarmSet, known: Mapping[str, Model]) -> tuple[tuple[Wanted, ...], Problem | None]:
@@ -42,13 +36,7 @@ def of_names(
     models: Iterable[str], *, namespace: str, known: Mapping[str, Model]
 ) -> tuple[tuple[Wanted, ...], Problem | None]:
     """Models as ``namespace/name``, at their present revision, for pods of ``namespace``."""
-    found = []
-    for model in sorted(set(models)):
-        wanted = _one(MountedModel(model), namespace, known)
-        if isinstance(wanted, Problem):
-            return (), wanted
-        found.append(wanted)
-    return tuple(sorted(found)), None
+    return _all({(namespace, MountedModel(model)) for model in models}, known)
 
 
 def landing(mounting: Mounting, known: Mapping[str, Model]) -> list[Wanted]:
@@ -56,6 +44,15 @@ def landing(mounting: Mounting, known: Mapping[str, Model]) -> list[Wanted]:
     namespace = mounting.pod["metadata"]["namespace"]
     answers = (_one(mount, namespace, known) for mount in mounting.models)
     return [answer for answer in answers if isinstance(answer, Wanted)]
+
+
+def _all(
+    asked: Iterable[tuple[str, MountedModel]], known: Mapping[str, Model]
+) -> tuple[tuple[Wanted, ...], Problem | None]:
+    """Each with the namespace that asks."""
+    answers = [(mount, _one(mount, namespace, known)) for namespace, mount in sorted(asked)]
+    found = {Wanted(mount.model, "") if isinstance(answer, Problem) else answer for mount, answer in answers}
+    return tuple(sorted(found)), next((answer for _, answer in answers if isinstance(answer, Problem)), None)
 
 
 def _one(mount: MountedModel, namespace: str, known: Mapping[str, Model]) -> Wanted | Problem:

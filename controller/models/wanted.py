@@ -16,7 +16,8 @@ def _hash(model: str) -> str:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Wanted:
-    """One model at one revision, ``bytes`` large. ``model`` is ``namespace/name``."""
+    """One model at one revision, ``bytes`` large; of none (``revision`` empty) where it cannot be had now. ``model`` is
+    ``namespace/name``."""
 
     model: str
     revision: str

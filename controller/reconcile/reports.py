@@ -59,10 +59,14 @@ def of_holders(context: Context, wanted: tuple[Wanted, ...]) -> list[GroupReport
 def of_workload(context: Context, warm_set: WarmSet, *, now: datetime) -> list[GroupReport]:
     reports: dict[str, GroupReport] = {}
     for group, enrolment, pods in workload_groups(context, warm_set):
-        wanted, _ = permitted.of_pods(pods, context.world.models)
+        wanted, problem = permitted.of_pods(pods, context.world.models)
         chosen, decision = context.roster.plan(group), context.reports.get(group)
-        problem = None
-        if decision is not None and not chosen.all_nodes and decision.reason not in ("Warm", "Released"):
+        if (
+            problem is None
+            and decision is not None
+            and not chosen.all_nodes
+            and decision.reason not in ("Warm", "Released")
+        ):
             problem = Problem(decision.reason, decision.message)
         planned = warmth_on(context, sorted(chosen.all_nodes), wanted)
         name = enrolment.member.name
