@@ -13,7 +13,7 @@ from kube.client import ApiError, Client, Object
 from kube.resources import LEASE, MUTATING_WEBHOOK, NODE, PERSISTENT_VOLUME, POD, Resource
 from tests.support.claims import CLAIM
 from tests.support.control import Control, controlling, install_crds
-from tests.support.controlplane import HOW_TO_GET, ControlPlane, missing_binaries, start_control_plane
+from tests.support.controlplane import HOW_TO_GET, ControlPlane, control_plane_in_memory, missing_binaries
 from tests.support.counting_proxy import CountingProxy
 from tests.support.installation import Installation, ensure_namespace
 from tests.support.lws import LEADER_WORKER_SETS, STATEFUL_SETS
@@ -29,12 +29,8 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
     """etcd and kube-apiserver, with kube-scheduler and the project's CRDs."""
     if missing := missing_binaries():
         pytest.skip(f"{', '.join(missing)} not found: {HOW_TO_GET}")
-    plane = start_control_plane(tmp_path_factory.mktemp("controlplane"))
-    try:
-        plane.start_scheduler()
+    with control_plane_in_memory(tmp_path_factory.mktemp("controlplane")) as plane:
         yield plane
-    finally:
-        plane.stop()
 
 
 @pytest.fixture

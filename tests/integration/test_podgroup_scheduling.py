@@ -13,7 +13,7 @@ from kube.client import Client, Object
 from kube.resources import POD
 from tests.support.chart import resource_of
 from tests.support.control import TEAM, agent_says, controlling, install_crds, make_model, make_node, wanted_on
-from tests.support.controlplane import HOW_TO_GET, Alpha, ControlPlane, missing_binaries, start_control_plane
+from tests.support.controlplane import HOW_TO_GET, Alpha, ControlPlane, control_plane_in_memory, missing_binaries
 from tests.support.installation import ensure_namespace, eventually
 from tests.support.workload_crds import dry_run
 
@@ -29,12 +29,8 @@ RACK = "topology.kubernetes.io/rack"
 def alpha_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     if missing := missing_binaries():
         pytest.skip(f"{', '.join(missing)} not found: {HOW_TO_GET}")
-    plane = start_control_plane(tmp_path_factory.mktemp("alpha"), alpha=ALPHA)
-    try:
-        plane.start_scheduler()
+    with control_plane_in_memory(tmp_path_factory.mktemp("alpha"), alpha=ALPHA) as plane:
         yield plane
-    finally:
-        plane.stop()
 
 
 @pytest.fixture

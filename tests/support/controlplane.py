@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import http.client
 import ssl
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,10 +84,25 @@ class ControlPlane:
             server.stop()
 
 
-def start_control_plane(folder: Path, *, alpha: Alpha = Alpha()) -> ControlPlane:
+@contextmanager
+def control_plane_in_memory(folder: Path, *, alpha: Alpha = Alpha()) -> Iterator[ControlPlane]:
+    """For tests, with a scheduler: etcd syncs each write, and on a disk that neighbours keep busy that takes seconds,
+    until leaders lose their Leases. Logs go to ``folder``."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="warmset-etcd-", dir=memory if memory.is_dir() else folder) as data:
+        plane = start_control_plane(folder, data=Path(data), alpha=alpha)
+        try:
+            plane.start_scheduler()
+            yield plane
+        finally:
+            plane.stop()
+
+
+def start_control_plane(folder: Path, *, data: Path | None = None, alpha: Alpha = Alpha()) -> ControlPlane:
+    """etcd keeps its ``data`` in a folder of its own, or below ``folder``."""
     servers: list[Server] = []
     try:
-        etcd_url = _start_etcd(folder, servers)
+        etcd_url = _start_etcd(folder, servers, data=data or folder / "etcd")
         return _start_apiserver(folder, servers, etcd_url, alpha=alpha)
     except BaseException:
         for server in servers:
@@ -92,13 +110,13 @@ def start_control_plane(folder: Path, *, alpha: Alpha = Alpha()) -> ControlPlane
         raise
 
 
-def _start_etcd(folder: Path, servers: list[Server]) -> str:
+def _start_etcd(folder: Path, servers: list[Server], *, data: Path) -> str:
     client, peer = free_port(), free_port()
     url = f"http://127.0.0.1:{client}"
     server = Server(
         [
             _binary("etcd"),
-            f"--data-dir={folder / 'etcd'}",
+            f"--data-dir={data}",
             f"--listen-client-urls={url}",
             f"--advertise-client-urls={url}",
             f"--listen-peer-urls=http://127.0.0.1:{peer}",

@@ -122,26 +122,25 @@ def test_a_layer_may_begin_models_anew(registry: FakeRegistry, store: Store, gon
     assert bring(registry, store, {"models/old": b"1"}, {gone: b"", "models/new": b"2"}) == {"new": b"2"}
 
 
-@pytest.mark.parametrize(
-    "hostile",
-    [
-        {"models/a": link("/etc/passwd")},
-        {"models": link("/etc")},
-        {"models/a": link("/etc/passwd", tarfile.LNKTYPE)},
-        {"models/a": link("", tarfile.CHRTYPE)},
-        {"models/a": link("", tarfile.FIFOTYPE)},
-        {"models/a": setuid},
-        {"models": b"a file"},
-        {"models/.wh...": b""},
-        {"models/.wh.": b""},
-        {"models/../etc/x": b""},
-        {"etc/../models/x": b""},
-        {"/models/x": b""},
-        {"models//x": b""},
-        {"etc/x": link("y"), "models/a": link("../etc/x")},
-    ],
-    ids=str,
-)
+HOSTILE: dict[str, Entries] = {
+    "link": {"models/a": link("/etc/passwd")},
+    "folder that is a link": {"models": link("/etc")},
+    "hard link": {"models/a": link("/etc/passwd", tarfile.LNKTYPE)},
+    "device": {"models/a": link("", tarfile.CHRTYPE)},
+    "pipe": {"models/a": link("", tarfile.FIFOTYPE)},
+    "setuid": {"models/a": setuid},
+    "file in the folder's place": {"models": b"a file"},
+    "whiteout of ..": {"models/.wh...": b""},
+    "whiteout of nothing": {"models/.wh.": b""},
+    "out of the folder": {"models/../etc/x": b""},
+    "into the folder": {"etc/../models/x": b""},
+    "absolute": {"/models/x": b""},
+    "empty name": {"models//x": b""},
+    "link to a link elsewhere": {"etc/x": link("y"), "models/a": link("../etc/x")},
+}
+
+
+@pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE.keys())
 def test_anything_but_plain_files_in_models_is_refused(registry: FakeRegistry, store: Store, hostile: Entries) -> None:
     with pytest.raises(InvalidArtifact):
         bring(registry, store, {"models/good": b"1"}, hostile)
