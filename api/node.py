@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from msgspec import field
 
-from api.resources import NodeModelStatus, Wire
+from api.resources import NodeModelStatus, PeerSetAside, Wire
 
 MAX_WAIT_S = 100.0  # kubelet gives an RPC 120 s (csiTimeout); the rest is for the mount and the answer
 
@@ -65,15 +65,6 @@ class NodeError(Wire):
     reason: str
     message: str
     hint: str = ""
-
-
-class PeerSetAside(Wire):
-    """A peer from which nothing is taken any more: it served wrong bytes, or does not send what it says it has."""
-
-    peer: str
-    reason: str
-    message: str
-    at: float  # Unix time, seconds
 
 
 class AgentStatus(Wire):

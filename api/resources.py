@@ -352,6 +352,18 @@ class AgentInfo(Wire):
     version: str = ""
 
 
+MOST_SET_ASIDE = 16
+
+
+class PeerSetAside(Wire):
+    """A peer from which nothing is taken any more: it served wrong bytes, or does not send what it says it has."""
+
+    peer: Annotated[str, Meta(max_length=253, description="The node, or where there is no cluster its address.")]
+    reason: str
+    message: Annotated[str, Meta(max_length=1024)] = ""
+    at: Annotated[str, Meta(description="When it last was.")] = ""
+
+
 class NodeCacheStatus(Wire):
     """What the node holds; written by its agent alone."""
 
@@ -369,6 +381,13 @@ class NodeCacheStatus(Wire):
     )
     models: Annotated[list[NodeModelStatus], Meta(max_length=256)] = field(default_factory=list)
     agent: AgentInfo = field(default_factory=AgentInfo)
+    peers_set_aside: Annotated[
+        list[PeerSetAside],
+        Meta(
+            max_length=MOST_SET_ASIDE,
+            description="Peers that this node takes nothing from any more, since its agent started; the latest ones.",
+        ),
+    ] = field(default_factory=list)
     last_update: Annotated[str, Meta(description="When the agent last wrote this.")] = ""
 
 

@@ -130,6 +130,10 @@ async def node_lines(client: Client, cache: NodeCache, *, namespace: str) -> lis
         f"  {known.get(model.model, model.model)}: {model.state}, wanted by nobody; stays until its room is needed"
         for model in said.values()
     ]
+    lines += [
+        f"  takes nothing from {one.peer} any more, {one.reason}: {one.message} ({age(one.at)} ago)"
+        for one in status.peers_set_aside
+    ]
     return lines
 
 

@@ -19,9 +19,8 @@ from typing import Any, NoReturn
 import structlog
 from aiohttp import web
 
-from api.node import AgentStatus, PeerSetAside
-from api.resources import AgentInfo, NodeCacheStatus
-from cache.exchange.group import SetAside
+from api.node import AgentStatus
+from api.resources import AgentInfo, NodeCacheStatus, PeerSetAside
 from cache.exchange.holding import remembered
 from cache.store import Store, Usage
 from daemonset import http, peers, socket_api
@@ -131,7 +130,7 @@ class Agent:
         )
         self._open_models = OpenModels(store, pulls=self._pulls, grants=grants, changed=self._changed)
         self._sharing = sharing
-        self._set_aside: Callable[[], list[SetAside]] = sharing.exchanges.peers_set_aside if sharing else list
+        self._set_aside: Callable[[], list[PeerSetAside]] = sharing.set_aside if sharing else list
         admission = sharing.admission if sharing else None
         self._metrics.watch(
             models=self._pulls.statuses,
@@ -210,10 +209,7 @@ class Agent:
             paused=self._pulls.paused,
             models=self._pulls.statuses(),
             publications=await self._publications.all(),
-            peers_set_aside=[
-                PeerSetAside(peer=one.peer, reason=one.reason, message=one.message, at=one.at)
-                for one in self._set_aside()
-            ],
+            peers_set_aside=self._set_aside(),
         )
 
     async def _node_status(self) -> NodeCacheStatus:
@@ -230,6 +226,7 @@ class Agent:
                 key=self._sharing.key if self._sharing else "",
                 version=VERSION,
             ),
+            peers_set_aside=self._set_aside(),
         )
 
     async def _usage(self, *, polled: bool) -> Usage:

@@ -1,18 +1,19 @@
-"""What the agent counts, for Prometheus. Labels are closed sets: no model names, which may be confidential."""
+"""What the agent counts, for Prometheus. No model names, which may be confidential; of peers only a few are named."""
 
 from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from api.resources import NodeModelState, NodeModelStatus
+from api.resources import NodeModelState, NodeModelStatus, PeerSetAside
 from cache.exchange.authority.admission import REASONS as REFUSED_REASONS
-from cache.exchange.group import SET_ASIDE_REASONS, SetAside
+from cache.exchange.group import SET_ASIDE_REASONS
 
 # Seconds. A config file takes none, a 700 GB model over 1 Gb/s nearly two hours.
 PULL_BUCKETS = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400)
@@ -65,7 +66,7 @@ class Metrics:
         *,
         models: Callable[[], Iterable[NodeModelStatus]],
         publications: Callable[[], int],
-        set_aside: Callable[[], Iterable[SetAside]],
+        set_aside: Callable[[], Iterable[PeerSetAside]],
         refusals: Mapping[str, int],
     ) -> None:
         """Read these at each scrape; ``refusals`` of peers' requests, by reason."""
@@ -77,7 +78,7 @@ class _State(Collector):
         self,
         models: Callable[[], Iterable[NodeModelStatus]],
         publications: Callable[[], int],
-        set_aside: Callable[[], Iterable[SetAside]],
+        set_aside: Callable[[], Iterable[PeerSetAside]],
         refusals: Mapping[str, int],
     ) -> None:
         self._models = models
@@ -94,7 +95,8 @@ class _State(Collector):
         yield GaugeMetricFamily(
             "warmset_agent_publications", "Trees mounted into pods, or about to be.", value=self._publications()
         )
-        reasons = Tally(one.reason for one in self._set_aside())
+        peers = list(self._set_aside())
+        reasons = Tally(one.reason for one in peers)
         aside = GaugeMetricFamily(
             "warmset_agent_peers_set_aside",
             "Peers from which this node took nothing more, since it started, by reason.",
@@ -103,6 +105,14 @@ class _State(Collector):
         for reason in SET_ASIDE_REASONS:
             aside.add_metric([reason], reasons[reason])
         yield aside
+        named = GaugeMetricFamily(
+            "warmset_agent_peer_set_aside_timestamp_seconds",
+            "When a peer was last set aside, by name and reason; the latest ones.",
+            labels=["peer", "reason"],
+        )
+        for one in peers:
+            named.add_metric([one.peer, one.reason], datetime.fromisoformat(one.at).timestamp())
+        yield named
         refused = CounterMetricFamily(
             "warmset_agent_peer_requests_refused",
             "Requests of peers that did not prove that they may read, by reason.",

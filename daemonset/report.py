@@ -109,7 +109,8 @@ class Reporter:
 def _facts(status: NodeCacheStatus) -> object:
     """What others act upon."""
     models = [(m.model, m.revision, m.state, m.tree, m.reason, m.corrupted_at) for m in status.models]
-    return status.node_uid, status.cache_id, status.agent, status.paused, models
+    aside = [(one.peer, one.reason) for one in status.peers_set_aside]
+    return status.node_uid, status.cache_id, status.agent, status.paused, models, aside
 
 
 def _figures(status: NodeCacheStatus) -> object:

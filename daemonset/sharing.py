@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from api.resources import MOST_SET_ASIDE, PeerSetAside
 from cache.exchange.authority.access import Access
 from cache.exchange.authority.admission import Admission, Capabilities, SharedKey
 from cache.exchange.authority.capability import read_keys
@@ -45,6 +47,19 @@ class Sharing:
     @property
     def key(self) -> str:
         return self.tls.identity.key if self.tls else ""
+
+    def set_aside(self) -> list[PeerSetAside]:
+        """The latest peers from which nothing is taken any more."""
+        found = sorted(self.exchanges.peers_set_aside(), key=lambda one: one.at)[-MOST_SET_ASIDE:]
+        return [
+            PeerSetAside(
+                peer=one.peer,
+                reason=one.reason,
+                message=one.message,
+                at=datetime.fromtimestamp(one.at, UTC).isoformat(timespec="seconds"),
+            )
+            for one in found
+        ]
 
 
 def sharing_of(config: AgentConfig, *, store: Store) -> Sharing | None:

@@ -42,8 +42,17 @@ def test_every_option_that_the_chart_passes_is_known_to_its_command(manifests: l
     assert sorted(checked) == ["agent", "controller", "csi"]
 
 
-def test_preloading_reaches_the_agent_in_bytes(tmp_path: Path) -> None:
-    assert agent_config(render(f"node.limits.preloadBytes={300 << 30}"), tmp_path).limits.preload_bytes == 300 << 30
+@pytest.mark.parametrize(
+    ("value", "limit"),
+    [
+        ("preloadBytes", "preload_bytes"),
+        ("downloadBytesPerSecond", "download_bytes_per_second"),
+        ("uploadBytesPerSecond", "upload_bytes_per_second"),
+    ],
+)
+def test_limits_reach_the_agent_in_bytes(value: str, limit: str, tmp_path: Path) -> None:
+    limits = agent_config(render(f"node.limits.{value}={300 << 30}"), tmp_path).limits
+    assert getattr(limits, limit) == 300 << 30
 
 
 @pytest.mark.parametrize("setting", ["controller.replicas=1", "node.limits.downloadBytesPerSecond=1000000000"])

@@ -15,7 +15,7 @@ import yaml
 
 from api import keys
 from controller.cluster.owners import KINDS
-from controller.objects.resources import WARM_SET
+from controller.objects.resources import NODE_CACHE, WARM_SET
 from kube.client import Client
 from kube.resources import POD
 from tests.support.claims import bind_volume, served_by_kserve
@@ -213,6 +213,8 @@ async def test_nodes_and_explain_tell_what_a_node_holds(control: Control, cluste
 
     await eventually(wanted, what="the model in n1's NodeCache")
     await agent_says(cluster, "n1", {"llama": "Failed"}, reason="DiskError", message="EIO")
+    liar = {"peer": "n7", "reason": "WrongBytes", "message": "it served wrong bytes", "at": "2026-01-01T00:00:00+00:00"}
+    await cluster.patch(NODE_CACHE, "n1", {"status": {"peersSetAside": [liar]}}, subresource="status")
     shown, told, wide = await asyncio.gather(
         cli("nodes"), cli("explain", "n1", "-n", TEAM), cli("nodes", "n1", "-o", "wide")
     )
@@ -220,6 +222,7 @@ async def test_nodes_and_explain_tell_what_a_node_holds(control: Control, cluste
     assert heading.split()[:4] == ["NODE", "READY", "PULLING", "FAILED"]
     assert row.split()[:4] == ["n1", "0/1", "0", "1"]
     assert "team/llama: wanted, Failed 0 B, DiskError: EIO" in told.out
+    assert "takes nothing from n7 any more, WrongBytes: it served wrong bytes" in told.out
     assert "cache-n1" in wide.out
     assert (await cli("nodes", "nosuch")).code == 3
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 import daemonset.report
 from api.errors import ClusterUnavailable
-from api.resources import NodeCacheStatus, NodeModelState, NodeModelStatus
+from api.resources import NodeCacheStatus, NodeModelState, NodeModelStatus, PeerSetAside
 from daemonset.changed import Changed
 from daemonset.report import IDLE_S, PROGRESS_S, Reporter, due_in_s, first_idle_s
 from tests.unit.daemonset.doubles import eventually
@@ -24,7 +24,13 @@ def status(*, state: NodeModelState = "Pulling", done: int = 0, reason: str = ""
 
 @pytest.mark.parametrize(
     "now",
-    [status(state="Ready"), status(reason="Stalled"), replace(status(), cache_id="d"), replace(status(), models=[])],
+    [
+        status(state="Ready"),
+        status(reason="Stalled"),
+        replace(status(), cache_id="d"),
+        replace(status(), models=[]),
+        replace(status(), peers_set_aside=[PeerSetAside(peer="n7", reason="WrongBytes")]),
+    ],
 )
 def test_a_change_of_state_is_due_at_once(now: NodeCacheStatus) -> None:
     assert due_in_s(status(), now, age_s=0.0) <= 0
