@@ -69,7 +69,7 @@ def report(found: Preview, *, form: Form, rate_bps: int) -> None:
     if short:
         raise NoDomainFits(
             f"no nodes for {len(short)} of {len(found.groups)} groups",
-            hint="each node's reason is in the table; docs/reasons.md explains them",
+            hint="why, node by node, is above; docs/reasons.md explains each reason",
         )
 
 
@@ -108,7 +108,7 @@ def _lines(found: Preview, *, rate_bps: int) -> list[str]:
 def _where(group: GroupPreview, *, rate_bps: int) -> str:
     plan = group.plan
     if not plan.fits or not group.nodes:
-        return plan.reason or "no such nodes"
+        return f"{plan.reason}: {plan.why}" if plan.reason else "no such nodes"
     place = f" in {plan.level}={plan.domain}" if plan.level else ""
     missing = size_text(sum(node.missing_bytes for node in group.nodes))
     seconds = _seconds(group, rate_bps=rate_bps)

@@ -21,7 +21,7 @@ from controller.models.wanted import Problem, Wanted
 from controller.node_caches.warmth import agreeing
 from controller.objects.pods import Pod, gates, is_gated, key, node
 from controller.planning.candidates import Demand
-from controller.planning.fitting import PodShape, Rejection, shape
+from controller.planning.fitting import PodShape, shape
 from controller.planning.nominations import Nominations, nominate
 from controller.planning.planner import Plan, Planner, plan
 from controller.planning.snapshot import Snapshot
@@ -177,7 +177,7 @@ def _nothing_fits(
     then, and those that can be warmed are.
     """
     anyhow = _plan(facts, lenient=True)
-    why = summary(chosen.rejections)
+    why = chosen.why
     if not anyhow.fits:
         message = f"no nodes can run all {facts.member.size} pods now, so they go to the scheduler as they are: {why}"
         return Decision("NoDomainFits", message, plan=chosen, release=ours_only)
@@ -259,13 +259,3 @@ def _progress(facts: GroupFacts, chosen: Plan) -> str:
     ready = sum(w.ready for w in planned)
     failures = [f"{w.node}: {w.failure.reason}" for w in planned if w.failure is not None]
     return "; ".join([f"{ready} of {len(planned)} planned nodes are warm", *failures[:3]])
-
-
-def summary(rejections: Sequence[Rejection], *, most: int = 3) -> str:
-    """Rejections in one line, counted by reason with one example each; a person reads it in an event."""
-    by_reason: dict[str, list[Rejection]] = {}
-    for rejection in rejections:
-        by_reason.setdefault(rejection.reason, []).append(rejection)
-    parts = sorted(by_reason.values(), key=len, reverse=True)
-    texts = [f"{len(r)} nodes {r[0].reason} (such as {r[0].node}: {r[0].message})" for r in parts[:most]]
-    return ", ".join(texts) or "the cluster has no nodes"

@@ -25,6 +25,7 @@ from controller.planning.domains import Domains
 from controller.planning.fitting import Rejection
 from controller.planning.packing import kinds_of
 
+_MOST_REASONS = 3  # that are shown
 MOST_DEMANDS = 4  # of different shape that are remembered; each takes 1.5 MiB with 5,000 nodes in three levels
 
 
@@ -52,6 +53,16 @@ class Plan:
     @property
     def fits(self) -> bool:
         return not self.reason
+
+    @property
+    def why(self) -> str:
+        """Rejections in one line, counted by reason with one example each; a person reads it in an event."""
+        by_reason: dict[str, list[Rejection]] = {}
+        for rejection in self.rejections:
+            by_reason.setdefault(rejection.reason, []).append(rejection)
+        parts = sorted(by_reason.values(), key=len, reverse=True)[:_MOST_REASONS]
+        texts = [f"{len(r)} nodes {r[0].reason} (such as {r[0].node}: {r[0].message})" for r in parts]
+        return ", ".join(texts) or "there are too few nodes, or too few in one domain"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from datetime import datetime
 from api.resources import Placement, Timeline, WarmSet
 from controller.admission.generated import warm_set_name
 from controller.cluster.roster import Enrolment
-from controller.gate.decide import summary
 from controller.gate.gather import living
 from controller.models import permitted
 from controller.models.wanted import Problem, Wanted
@@ -34,7 +33,7 @@ def of_groups(context: Context, warm_set: WarmSet, wanted: tuple[Wanted, ...], *
         planned = tuple(node.warmth for node in nodes.some(chosen.all_nodes))
         name = f"{warm_set.metadata.name}-{index}"
         stages = _stages(context, warm_set, name, planned, (), size=placement.size, now=now)
-        problem = None if chosen.fits else Problem(chosen.reason, summary(chosen.rejections))
+        problem = None if chosen.fits else Problem(chosen.reason, chosen.why)
         refused = refused_on(context, planned, wanted)
         reports.append(GroupReport(name, chosen.domain, planned, problem, refused, stages))
     return reports
