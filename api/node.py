@@ -75,6 +75,8 @@ class AgentStatus(Wire):
     used: int
     paused: bool = False
     models: list[NodeModelStatus] = field(default_factory=list)
+    # What a stand-alone agent's models are called, by the hash that stands for them elsewhere. None in a cluster.
+    names: dict[str, str] = field(default_factory=dict)
     publications: list[Publication] = field(default_factory=list)
     peers_set_aside: list[PeerSetAside] = field(default_factory=list)
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from api.digest import Digest
 from api.errors import InvalidRequest, NotFound
+from api.keys import model_key
 from api.reference import parse_reference
 from cache.store.records import PullRecord
 from cache.store.store import Store
 
 
 def find_tree(store: Store, target: str) -> Digest:
-    """The tree that a reference, a revision, the digest of a tree or the beginning of either names, or the hash under
-    which a node knows a model.
+    """The tree that a reference, a revision, the digest of a tree or the beginning of either names, or the name of a
+    node's model, or its hash.
 
     Raises NotFound, or InvalidRequest where several are meant.
     """
@@ -20,14 +21,24 @@ def find_tree(store: Store, target: str) -> Digest:
         found = {record.tree for record in store.pull_records() if reference in _references(record)}
     elif start := target.removeprefix("sha256:"):
         found = {tree for tree in store.trees() if tree.hex.startswith(start)}
-        found |= {record.tree for record in store.pull_records() if _is_named(record, start)}
+        hashes = (start, _hash(start))
+        found |= {record.tree for record in store.pull_records() if any(_is_named(record, start) for start in hashes)}
     else:
         found = set()
     if not found:
-        raise NotFound(f"{target} is not in the store at {store.root}", hint="see what is there with `warmset ls`")
+        raise NotFound(
+            f"{target} is not in the store at {store.root}",
+            hint="see what is there with `warmset ls`, or `warmset node`",
+        )
     if len(found) > 1:
         raise InvalidRequest(f"{target} names {len(found)} trees", hint="give more digits of one of them")
     return found.pop()
+
+
+def _hash(name: str) -> str:
+    """Under which a node knows the model ``namespace/name``; a stand-alone agent's may have no namespace."""
+    namespace, _, base = name.rpartition("/")
+    return model_key(namespace or "default", base)
 
 
 def _references(record: PullRecord) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 import structlog
 from aiohttp import web
 
+from api.keys import model_key
 from api.node import AgentStatus
 from api.resources import AgentInfo, NodeCacheStatus, PeerSetAside
 from cache.exchange.holding import remembered
@@ -208,6 +209,7 @@ class Agent:
             used=usage.used,
             paused=self._pulls.paused,
             models=self._pulls.statuses(),
+            names={model_key(m.namespace, m.base_name): m.name for m in self._config.models},
             publications=await self._publications.all(),
             peers_set_aside=self._set_aside(),
         )

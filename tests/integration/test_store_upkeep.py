@@ -237,7 +237,10 @@ def test_an_agent_mends_what_a_verification_finds_and_shows_a_pause(agent: Path,
     assert "wrong: sha256:" in found.stdout
     wait_until_same(tree / "shard-2.gguf", model / "shard-2.gguf")
     assert warmset("verify", "--socket", agent).returncode == 0
-    assert "had rotted" in warmset("node", "--socket", agent).stdout
+    shown = warmset("node", "--socket", agent).stdout
+    assert "had rotted" in shown
+    assert "\ntiny  Ready" in shown
+    assert warmset("verify", "--socket", agent, "tiny").returncode == 0
     warmset("pause", "--root", root)
     time.sleep(2.5)
     assert "paused" in warmset("node", "--socket", agent).stdout

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from api.digest import Digest
 from api.errors import InvalidRequest, NotFound, WarmsetError
+from api.keys import model_key
 from cache.export import export_tree
 from cache.find import find_tree
 from cache.store import PullRecord, Store
@@ -89,13 +90,14 @@ def test_ls_shows_what_is_there(registry: FakeRegistry) -> None:
     assert f"oci://{registry.host}/m/tiny:v1" in run("ls").stdout
 
 
-def test_a_tree_is_found_by_reference_revision_digest_or_a_nodes_hash(registry: FakeRegistry, own_store: Path) -> None:
+def test_a_tree_is_found_by_reference_revision_digest_or_a_nodes_name(registry: FakeRegistry, own_store: Path) -> None:
     pulled = pull(registry)
     tree, revision = Digest.parse(pulled["tree"]), pulled["revision"]
     reference = f"oci://{registry.host}/m/tiny:v1"
     with Store.open(own_store) as store:
         store.record_pull(PullRecord(f"{'a' * 32}@{reference}", revision, tree, "agent"))
-        for target in (str(tree), tree.hex, tree.hex[:6], reference, revision, revision[:13], "a" * 32):
+        store.record_pull(PullRecord(f"{model_key('team-a', 'llama')}@{reference}", revision, tree, "agent"))
+        for target in ("team-a/llama", str(tree), tree.hex, tree.hex[:6], reference, revision, revision[:13], "a" * 32):
             assert find_tree(store, target) == tree
         with pytest.raises(NotFound):
             find_tree(store, "")
