@@ -177,13 +177,14 @@ def _nothing_fits(
     then, and those that can be warmed are.
     """
     anyhow = _plan(facts, lenient=True)
-    why = chosen.why
     if not anyhow.fits:
-        message = f"no nodes can run all {facts.member.size} pods now, so they go to the scheduler as they are: {why}"
+        message = (
+            f"no nodes can run all {facts.member.size} pods now, so they go to the scheduler as they are: {chosen.why}"
+        )
         return Decision("NoDomainFits", message, plan=chosen, release=ours_only)
     if expired:
-        return _force(facts, ours_only, f"held for long enough; no usable nodes: {why}")
-    return Decision("NoUsableNodes", f"some nodes that the group needs cannot be used yet: {why}", plan=anyhow)
+        return _force(facts, ours_only, f"held for long enough; no usable nodes: {chosen.why}")
+    return Decision("NoUsableNodes", f"some nodes that the group needs cannot be used yet: {chosen.why}", plan=anyhow)
 
 
 def _force(facts: GroupFacts, ours_only: tuple[tuple[str, str], ...], message: str) -> Decision:

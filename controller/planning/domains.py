@@ -7,6 +7,7 @@ plan touches the domains of its own few nodes, so that the next group costs thos
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice, permutations, takewhile
@@ -16,6 +17,7 @@ from controller.planning.candidates import Candidate, Demand, Problem
 from controller.planning.packing import NodeClass, Order, Packed, Packer, kinds_of
 
 MOST_ORDERS = 24  # all of four kinds
+MOST_REASONS = 3  # in one line
 
 _Rank = tuple[bool, bool, int, str]  # in which order nodes are wanted; by the name at last, so no two are equal
 _Member = tuple[_Rank, Candidate, NodeClass]
@@ -61,9 +63,10 @@ class Domains:
         self._packer = Packer(kinds_of(demand.pods))
         self._known: dict[str, _Member] = {}
         self._by_level: list[tuple[str, dict[str, Domain]]] = [(level, {}) for level in levels]
+        self._why: tuple[tuple[str, frozenset[str]], str] | None = None
         self._possible = [0] * len(self._packer.kinds)  # nodes for each kind
         for member in sorted(map(self._member, candidates), key=itemgetter(0)):
-            self._enter(member)
+            self._enter(member, last=True)
 
     def put(self, candidate: Candidate) -> Candidate | None:
         """Returns what stood in its place."""
@@ -76,6 +79,7 @@ class Domains:
         if member is None:
             return None
         rank, candidate, known = member
+        self._why = None
         self._count(known, -1)
         if known.problem is None:
             for level, domains in self._by_level:
@@ -114,12 +118,42 @@ class Domains:
             if problem is not None:
                 yield candidate.node.name, problem
 
+    def why(self, demand: Demand) -> str:
+        """Why none fits, in one line for a person: problems counted by reason, with one example each.
+
+        Groups that wait for room ask again and again, in a full cluster about every node, so the answer is kept until
+        a node changes.
+        """
+        asked = demand.domain, demand.taken_domains
+        if self._why is None or self._why[0] != asked:
+            self._why = asked, self._reasons(demand)
+        return self._why[1]
+
+    def _reasons(self, demand: Demand) -> str:
+        counts: Counter[str] = Counter()
+        first: dict[str, tuple[_Rank, str]] = {}  # of each reason, the node that would be wanted most
+        for rank, candidate, known in self._known.values():
+            problem = candidate.unusable or self._barred(demand, candidate) or known.problem
+            if problem is not None:
+                reason, message = problem
+                counts[reason] += 1
+                if reason not in first or rank < first[reason][0]:
+                    first[reason] = rank, message
+        rest = len(self._known) - counts.total()
+        most = sorted(counts, key=lambda reason: (-counts[reason], first[reason][0]))[:MOST_REASONS]
+        parts = [f"{counts[name]} nodes {name} (such as {first[name][0][-1]}: {first[name][1]})" for name in most]
+        if rest:
+            parts.append(f"{rest} nodes could take some of the pods: too few, or too few in one domain")
+        return ", ".join(parts) or "the cluster has no nodes"
+
     def _member(self, candidate: Candidate) -> _Member:
         rank = (candidate.discouraged, not candidate.held, candidate.missing_bytes, candidate.node.name)
         return rank, candidate, self._packer.classify(candidate)
 
-    def _enter(self, member: _Member) -> None:
+    def _enter(self, member: _Member, *, last: bool = False) -> None:
+        """``last``: it comes behind all that are there."""
         _, candidate, known = member
+        self._why = None
         self._known[candidate.node.name] = member
         self._count(known, 1)
         if known.problem is not None:
@@ -133,7 +167,7 @@ class Domains:
             if domain is None:
                 domains[value] = Domain(level, value, breadth, [member])
             else:
-                insort(domain.members, member)
+                domain.members.append(member) if last else insort(domain.members, member)
                 domain.worth = None
 
     def _all(self) -> Iterator[Domain]:

@@ -25,14 +25,13 @@ from controller.planning.domains import Domains
 from controller.planning.fitting import Rejection
 from controller.planning.packing import kinds_of
 
-_MOST_REASONS = 3  # that are shown
 MOST_DEMANDS = 4  # of different shape that are remembered; each takes 1.5 MiB with 5,000 nodes in three levels
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``nodes`` in order of choice, beside them ``spares``; empty when nothing fits, and then ``reason`` says why,
-    and ``rejections`` what is the matter with each node.
+    """``nodes`` in order of choice, beside them ``spares``; empty when nothing fits, and then ``reason`` names why, and
+    ``why`` says it to a person (not of a lenient plan).
 
     ``domain`` is a value of the label ``level``; both are empty where the nodes have nothing in common. ``reserved``
     is what the group's pods will take on each node; other groups' plans count it as gone.
@@ -43,7 +42,7 @@ class Plan:
     domain: str = ""
     level: str = ""
     reason: str = ""
-    rejections: tuple[Rejection, ...] = ()
+    why: str = ""
     reserved: Mapping[str, Resources] = field(default_factory=dict)
 
     @property
@@ -53,16 +52,6 @@ class Plan:
     @property
     def fits(self) -> bool:
         return not self.reason
-
-    @property
-    def why(self) -> str:
-        """Rejections in one line, counted by reason with one example each; a person reads it in an event."""
-        by_reason: dict[str, list[Rejection]] = {}
-        for rejection in self.rejections:
-            by_reason.setdefault(rejection.reason, []).append(rejection)
-        parts = sorted(by_reason.values(), key=len, reverse=True)[:_MOST_REASONS]
-        texts = [f"{len(r)} nodes {r[0].reason} (such as {r[0].node}: {r[0].message})" for r in parts]
-        return ", ".join(texts) or "there are too few nodes, or too few in one domain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +101,7 @@ class Planner:
         try:
             domain = domains.best(demand)
             if domain is None:
-                rejections = tuple(Rejection(name, *problem) for name, problem in domains.problems(demand))
-                return Plan(reason="NoDomainFits", rejections=rejections)
+                return Plan(reason="NoDomainFits", why="" if lenient else domains.why(demand))
             nodes = [c.node.name for c in domain.nodes]
             return Plan(
                 nodes=tuple(nodes),

@@ -68,6 +68,6 @@ def _unusable(warmth: Warmth) -> Problem | None:
     failure = warmth.failure
     if failure is not None and failure.reason in NODE_FAILURES:
         return failure.reason, failure.message or "the node cannot take the model"
-    if warmth.obstacle == "Paused":
+    if warmth.paused and warmth.obstacle == "Paused":
         return "Paused", "an operator paused pulls on the node"
     return None

@@ -60,7 +60,21 @@ def test_a_held_node_that_is_no_longer_fit_is_replaced() -> None:
 def test_when_nothing_fits_every_node_is_rejected_with_a_reason() -> None:
     chosen = plan(Demand(pods=(POD,)), [candidate("a", gpus=4), candidate("b", unusable=("NoAgent", "no agent"))])
     assert (chosen.reason, chosen.nodes) == ("NoDomainFits", ())
-    assert [(r.node, r.reason) for r in chosen.rejections] == [("a", "InsufficientResources"), ("b", "NoAgent")]
+    assert chosen.why.startswith("1 nodes InsufficientResources (such as a: ")
+    assert "1 nodes NoAgent (such as b: " in chosen.why
+
+
+def test_nodes_that_are_too_few_are_counted_too() -> None:
+    assert plan(Demand(pods=(POD, POD)), [candidate("a")]).why.startswith("1 nodes could take some of the pods")
+    assert plan(Demand(pods=(POD,)), []).why == "the cluster has no nodes"
+
+
+def test_why_a_group_waits_is_told_anew_when_a_node_changes() -> None:
+    planner = Planner([candidate("a", gpus=4)])
+    demand = Demand(pods=(POD,))
+    assert "InsufficientResources" in planner.plan(demand).why
+    planner.update({"a": candidate("a", unusable=("NoAgent", "no agent"))})
+    assert "NoAgent" in planner.plan(demand).why
 
 
 def test_a_group_that_asked_for_a_domain_stays_in_one() -> None:
