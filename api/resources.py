@@ -100,6 +100,17 @@ class FileSelection(Wire):
     )
 
 
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+FixedHashes = Annotated[
+    dict[str, Sha256],
+    Meta(
+        max_length=256,
+        description="sha256 of files by path, where the source publishes none (buckets, web servers): nodes then share"
+        " them, and take nothing else.",
+    ),
+]
+
+
 class KnownRevision(Wire):
     """A revision that the Model has had, and what it was resolved from: an edited spec means something else."""
 
@@ -107,6 +118,7 @@ class KnownRevision(Wire):
     source: Annotated[str, Meta(description="The reference, pinned to the revision.")]
     bytes: Bytes = 0
     files: FileSelection | None = None
+    sha256: FixedHashes = field(default_factory=dict)
 
 
 Layout = Literal["plain", "hf"]
@@ -133,6 +145,7 @@ class ModelSpec(Wire):
         ),
     ] = field(default_factory=list)
     files: Annotated[FileSelection | None, Meta(description="Which files of the source make the tree.")] = None
+    sha256: FixedHashes = field(default_factory=dict)
     layout: Annotated[
         Layout,
         Meta(description="How the files are arranged: hf as the Hub's own cache, for HF_HUB_CACHE. Fixed at creation."),

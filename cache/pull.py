@@ -7,10 +7,14 @@ and the store remembers having pulled it from this very place.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from api.digest import Digest
+from api.errors import DigestMismatch, SourceChanged
 from api.reference import Reference
 from api.tree import Tree
 from cache.exhaustion import exhaustion
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Pulled", "pull"]
 
+NONE_GIVEN: Mapping[str, Digest] = MappingProxyType({})
+
 
 def pull(
     store: Store,
@@ -40,6 +46,7 @@ def pull(
     options: SourceOptions,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    sha256: Mapping[str, Digest] = NONE_GIVEN,
     layout: Layout = "plain",
     allow_executable: bool = False,
     trust_store: bool = False,
@@ -56,6 +63,7 @@ def pull(
     is present counts only where it came through the same place before (its repository, its bucket's prefix); all else
     is read through the reference and hashed, though stored once: a registry may name digests that it does not have.
 
+    ``sha256`` fixes files by their paths; it is for those whose source publishes none.
     ``allow_executable`` takes files of formats that run code when they are loaded; else they raise ExecutableContent.
     ``exchanges`` shares the pull with a group of nodes, and lets them read the tree afterwards.
     ``key`` records the pull under the caller's name of the model. ``limit`` may be shared with other pulls.
@@ -65,15 +73,16 @@ def pull(
     origin = Origin(reference, Filter(tuple(include), tuple(exclude), allow_executable), layout)
     place = Place(store.root, reference.place)
     pulled = _recorded(store, origin) if reference.is_pinned else None
-    if pulled is None:
+    if pulled is None or not _agrees(pulled.tree, sha256, layout=layout):
         resolved = _resolve(origin, options=options, exchanges=exchanges)
+        resolved = replace(resolved, artifact=resolved.artifact.fixed(sha256))
         resolved.artifact.check(origin.wanted)
         origin = replace(origin, reference=resolved.reference)
         pulled = _present(store, resolved, origin=origin, place=place, trust_store=trust_store)
         if pulled is None:
             from cache.fetch import fetch  # the engine: a warm hit does without it, and without its import
 
-            with exhaustion("pulling"):
+            with exhaustion("pulling"), _fixed(sha256, place=place):
                 fetched = fetch(
                     store,
                     resolved,
@@ -104,6 +113,25 @@ def pull(
         if record not in store.pull_records():  # a durable write waits for the disk; a warm hit need not
             store.record_pull(record)
     return pulled
+
+
+def _agrees(tree: Tree, sha256: Mapping[str, Digest], *, layout: Layout) -> bool:
+    """Has it the files that are given? Arranged otherwise, which are published anyhow, they have other paths."""
+    found = {file.path: file.digest for file in tree.files}
+    return layout != "plain" or all(found.get(path) == digest for path, digest in sha256.items())
+
+
+@contextmanager
+def _fixed(sha256: Mapping[str, Digest], *, place: Place) -> Iterator[None]:
+    try:
+        yield
+    except DigestMismatch as error:
+        if not sha256:
+            raise
+        raise SourceChanged(
+            f"{place.name}: {error.message}; this sha256 was given for it",
+            hint="ask whoever keeps the source; if the new bytes are right, change spec.sha256 of the Model",
+        ) from error
 
 
 def _resolve(origin: Origin, *, options: SourceOptions, exchanges: Exchanges | None) -> Resolved:

@@ -10,6 +10,7 @@ from dataclasses import replace
 import structlog
 
 from api.broker import Grant
+from api.digest import Digest
 from api.reference import parse_reference
 from cache.exchange.group import Exchanges
 from cache.pull import Pulled, pull
@@ -59,6 +60,7 @@ def fetcher(
                 options=replace(source_options(grant, ambient=ambient), mirrors=ways),
                 include=grant.include,
                 exclude=grant.exclude,
+                sha256={path: Digest(digest) for path, digest in grant.sha256.items()},
                 layout=grant.layout,
                 allow_executable=allow_executable,
                 workers=limits.workers,

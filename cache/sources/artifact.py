@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from api.digest import Digest
-from api.errors import InvalidArtifact
+from api.errors import DigestMismatch, InvalidArtifact, NotFound
 from api.tree import Tree, TreeFile
 from cache.archives.packing import Packing
 from cache.sources.filter import Filter as Filter
@@ -89,6 +89,20 @@ class Artifact:
         found = [TreeFile(f.path, f.size, hashes[f.key]) for f in self.unhashed if f.key in hashes]
         rest = tuple(file for file in self.unhashed if file.key not in hashes)
         return replace(self, files=(*self.files, *found), unhashed=rest)
+
+    def fixed(self, sha256: Mapping[str, Digest]) -> Artifact:
+        """The artifact with what somebody else vouches for, by path. Raises NotFound, or DigestMismatch where the
+        source publishes another."""
+        published = {file.path: file.digest for file in self.files}
+        paths = published.keys() | {file.path for file in self.unhashed}
+        for path, digest in sha256.items():
+            if path not in paths:
+                raise NotFound(f"a sha256 is given for {path!r}, which the source does not list")
+            if published.get(path, digest) != digest:
+                raise DigestMismatch(
+                    f"{path}: sha256 {digest.hex} is given, and the source publishes {published[path].hex}"
+                )
+        return self.with_hashes({file.key: sha256[file.path] for file in self.unhashed if file.path in sha256})
 
 
 def check_files(files: Sequence[TreeFile]) -> None:

@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from api.broker import SourceCredential
+from api.digest import Digest
 from api.errors import NotFound, WarmsetError
 from api.reference import Reference, parse_reference
 from api.resources import KnownRevision, Model, ModelStatus
@@ -111,7 +112,7 @@ def known_revision(model: Model, revision: str) -> KnownRevision:
             return known
     if is_resolved(model) and revision == model.status.revision:
         source = str(parse_reference(model.spec.source).pinned(revision))
-        return KnownRevision(revision=revision, source=source, files=model.spec.files)
+        return KnownRevision(revision=revision, source=source, files=model.spec.files, sha256=model.spec.sha256)
     raise NotFound(
         f"Model {model.metadata.namespace}/{model.metadata.name} never had revision {revision[:80]}, or long ago",
         hint="delete the pod; a new one gets the present revision",
@@ -145,12 +146,18 @@ async def _ask(client: Client, model: Model, *, sources: Sources) -> Resolved:
     )
     files = model.spec.files
     include, exclude = (files.include, files.exclude) if files else ([], [])
-    return await asyncio.to_thread(resolve, reference, options=options, include=include, exclude=exclude)
+    resolved = await asyncio.to_thread(resolve, reference, options=options, include=include, exclude=exclude)
+    fixed = {path: Digest(digest) for path, digest in model.spec.sha256.items()}
+    return replace(resolved, artifact=resolved.artifact.fixed(fixed))
 
 
 def _success(model: Model, resolved: Resolved) -> ModelStatus:
     now = KnownRevision(
-        revision=resolved.revision, source=str(resolved.reference), bytes=resolved.bytes, files=model.spec.files
+        revision=resolved.revision,
+        source=str(resolved.reference),
+        bytes=resolved.bytes,
+        files=model.spec.files,
+        sha256=model.spec.sha256,
     )
     before = [known for known in model.status.known if known.revision != resolved.revision]
     return ModelStatus(

@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from api.digest import Digest
 from api.reference import parse_reference
 from cache.exchange.authority.admission import Admission
 from cache.exchange.authority.tls import PeerTls
@@ -134,6 +135,7 @@ class Node:
     ) -> None:
         self.address = me
         self.limit: Rate | None = None
+        self.sha256: Mapping[str, Digest] = {}
         self.cancel = threading.Event()
         self.exchanges = Exchanges(group or Group.listed(members, me=me, above=above))
         self.store = Store.open(root)
@@ -161,6 +163,7 @@ class Node:
                 options=SourceOptions(plain_http=frozenset({plain_http}), ambient=reference.startswith("file:")),
                 exchanges=self.exchanges,
                 limit=self.limit,
+                sha256=self.sha256,
                 cancel=self.cancel,
             )
         except Exception as error:

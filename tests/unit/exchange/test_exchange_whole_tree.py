@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
+from api.digest import Digest
 from cache.transfer.throttle import Rate
 from tests.support.exchange_group import MIB, Model, Node, free_address, pull_together, start_nodes
 from tests.support.fake_registry import FakeRegistry
@@ -84,14 +88,19 @@ def test_a_manifest_that_is_not_what_its_digest_names_is_not_believed(
     model.check([node])
 
 
-def test_files_whose_source_tells_no_sha256_are_not_shared(stack: ExitStack, tmp_path: Path) -> None:
+@pytest.mark.parametrize("given", [False, True])
+def test_files_whose_source_tells_no_sha256_are_shared_only_where_it_is_given(
+    stack: ExitStack, tmp_path: Path, given: bool
+) -> None:
     folder = tmp_path / "source"
     folder.mkdir()
     content = os.urandom(5 * MIB)
     (folder / "model.gguf").write_bytes(content)
     nodes = start_nodes(stack, tmp_path, count=2)
-    pull_together(nodes, f"file://{folder}", plain_http="")
     for node in nodes:
-        assert node.pulled is not None
-        assert node.pulled.bytes_origin == len(content)
-        assert (node.pulled.path / "model.gguf").read_bytes() == content
+        node.sha256 = {"model.gguf": Digest(hashlib.sha256(content).hexdigest())} if given else {}
+    pull_together(nodes, f"file://{folder}", plain_http="")
+    pulled = [node.pulled for node in nodes if node.pulled is not None]
+    assert [(one.path / "model.gguf").read_bytes() for one in pulled] == [content] * 2
+    copies = sum(one.bytes_origin for one in pulled) / len(content)
+    assert copies <= 1.5 if given else copies == 2.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +12,7 @@ from uuid import uuid4
 import fsspec
 import pytest
 
+from api.digest import Digest
 from api.errors import Forbidden, InvalidReference, NotFound, SourceChanged, SourceUnavailable, UnsupportedSource
 from api.reference import parse_reference
 from cache.pull import Pulled, pull
@@ -29,6 +31,10 @@ LAPTOP = SourceOptions(ambient=True)
 
 def bring(store: Store, reference: str, *, options: SourceOptions = LAPTOP, **more: Any) -> Pulled:
     return pull(store, parse_reference(reference), options=options, trust_store=True, **more)
+
+
+def sha256(content: bytes) -> Digest:
+    return Digest(hashlib.sha256(content).hexdigest())
 
 
 @pytest.fixture
@@ -60,6 +66,30 @@ def test_the_second_pull_reads_the_listing_only(store: Store, memory: str, monke
     bring(store, memory)
     monkeypatch.setattr("fsspec.implementations.memory.MemoryFileSystem.cat_file", None)
     assert bring(store, memory).bytes_reused == SIZE
+
+
+def test_a_sha256_that_is_given_is_what_is_taken(store: Store, memory: str) -> None:
+    given = {path: sha256(content) for path, content in FILES.items()}
+    assert contents(bring(store, memory, sha256=given).path) == FILES
+
+
+def test_other_bytes_than_the_sha256_that_is_given_are_refused_by_name(store: Store, memory: str) -> None:
+    with pytest.raises(SourceChanged, match=r"weights\.gguf|sha256 was given"):
+        bring(store, memory, sha256={"weights.gguf": sha256(b"other")})
+    assert list(store.trees()) == []
+
+
+def test_a_tree_from_before_a_sha256_was_given_is_held_to_it(store: Store, memory: str) -> None:
+    pinned = str(resolve(parse_reference(memory), options=LAPTOP).reference)
+    bring(store, pinned)
+    assert contents(bring(store, pinned, sha256={"config.json": sha256(b"{}")}).path) == FILES
+    with pytest.raises(SourceChanged):
+        bring(store, pinned, sha256={"config.json": sha256(b"other")})
+
+
+def test_a_sha256_for_a_file_that_is_not_there_is_a_mistake(store: Store, memory: str) -> None:
+    with pytest.raises(NotFound, match=r"weight\.gguf"):
+        bring(store, memory, sha256={"weight.gguf": sha256(b"")})
 
 
 def test_a_pinned_reference_that_was_recorded_asks_nobody(

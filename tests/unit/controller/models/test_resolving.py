@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pytest
@@ -55,6 +56,23 @@ class Written:
 
     async def replace(self, resource: object, body: dict[str, Any], *, subresource: str) -> None:
         self.status = body["status"]
+
+
+async def test_a_sha256_in_the_spec_belongs_to_the_revision_and_must_be_of_its_files() -> None:
+    with FakeRegistry() as registry:
+        revision = str(registry.add_model("m/tiny", "v1", {"config.json": b"{}"}))
+        right = hashlib.sha256(b"{}").hexdigest()
+        found = []
+        for given in ({"config.json": right}, {"config.json": "0" * 64}, {"other.json": right}):
+            asked = model("x", generation=2)
+            asked.spec = ModelSpec(source=f"oci://{registry.host}/m/tiny:v1", sha256=given)
+            written = Written()
+            sources = Sources(plain_http=(registry.host,))
+            failure = await reconcile(written, asked, sources=sources)  # type: ignore[arg-type]
+            found.append(failure.reason if failure else written.status["known"][0]["sha256"])
+        assert found == [{"config.json": right}, "DigestMismatch", "NotFound"]
+        asked.status = ModelStatus(observed_generation=2, revision=revision)
+        assert known_revision(asked, revision).sha256 == {"other.json": right}
 
 
 @pytest.mark.parametrize(
