@@ -75,12 +75,12 @@ class Seen:
 class FakeRegistry:
     """Use as a context manager. ``host`` is what a reference names."""
 
-    def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
-        self._server = _Server(("127.0.0.1", 0), _Handler)
+    def __init__(self, *, tls: ssl.SSLContext | None = None, address: str = "127.0.0.1") -> None:
+        self._server = (_Server6 if ":" in address else _Server)((address, 0), _Handler)
         self._server.registry = self
         if tls is not None:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
-        self.host = f"127.0.0.1:{self._server.server_address[1]}"
+        self.host = f"{f'[{address}]' if ':' in address else address}:{self._server.server_address[1]}"
         self.scheme = "https" if tls else "http"
         self.blobs: dict[str, bytes] = {}
         self.manifests: dict[tuple[str, str], tuple[str, bytes]] = {}
@@ -181,6 +181,10 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients that go away are part of the play."""
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
 
 
 class _Handler(BaseHTTPRequestHandler):
