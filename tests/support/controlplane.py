@@ -49,6 +49,7 @@ class Alpha:
 @dataclass(frozen=True)
 class ControlPlane:
     url: str
+    etcd: str  # its URL, without credentials
     ca: Path
     kubeconfig: Path  # of an administrator
     folder: Path
@@ -162,7 +163,9 @@ def _start_apiserver(folder: Path, servers: list[Server], etcd_url: str, *, alph
     servers.append(server)
     server.wait_until(lambda: _ready(port, ca), what="kube-apiserver", within_s=90)
     kubeconfig = write_kubeconfig(folder / "admin.kubeconfig", url=url, ca=ca, token=ADMIN_TOKEN)
-    return ControlPlane(url=url, ca=ca, kubeconfig=kubeconfig, folder=folder, servers=servers, alpha=alpha)
+    return ControlPlane(
+        url=url, etcd=etcd_url, ca=ca, kubeconfig=kubeconfig, folder=folder, servers=servers, alpha=alpha
+    )
 
 
 def write_kubeconfig(path: Path, *, url: str, ca: Path, token: str) -> Path:
