@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from api.digest import Digest
 from api.tree import Tree, TreeFile
-from daemonset.preload import lower_io_priority, read_ahead
+from daemonset.publishing.preload import lower_io_priority, read_ahead
 
 FILES = 4
 ROUNDS = 3

@@ -35,8 +35,8 @@ from cache.exchange.authority.tls import PeerTls  # noqa: E402
 from cache.exchange.group import Exchanges, Group  # noqa: E402
 from cache.exchange.holding import Holding, in_order  # noqa: E402
 from cache.store import Store  # noqa: E402
-from daemonset import peers  # noqa: E402
 from daemonset.serving import serving  # noqa: E402
+from daemonset.sharing import peers  # noqa: E402
 from tests.support.exchange_group import free_address, make_key  # noqa: E402
 
 EXCHANGE = "ab" * 32

@@ -24,25 +24,26 @@ from api.node import AgentStatus
 from api.resources import AgentInfo, NodeCacheStatus, PeerSetAside
 from cache.exchange.holding import remembered
 from cache.store import Store, Usage
-from daemonset import http, peers, socket_api
-from daemonset.agreement import Agreement
-from daemonset.broker import BrokerClient
+from daemonset import http, socket_api
+from daemonset.authority.broker import BrokerClient
+from daemonset.authority.grants import Grants
+from daemonset.authority.logins import Logins
+from daemonset.authority.standalone import ConfiguredGrants
 from daemonset.changed import Changed
 from daemonset.config import AgentConfig, Cluster, split_address
-from daemonset.desired import from_config
-from daemonset.fetch import alone, fetcher
-from daemonset.grants import Grants
-from daemonset.layers import drop_unasked
-from daemonset.logins import Logins
 from daemonset.metrics import Metrics
-from daemonset.open_models import OpenModels
-from daemonset.preload import Preload
-from daemonset.publications import Publications
-from daemonset.pulls import Fetch, Pulls
+from daemonset.publishing.open_models import OpenModels
+from daemonset.publishing.preload import Preload
+from daemonset.publishing.publications import Publications
+from daemonset.pulling.desired import from_config
+from daemonset.pulling.fetch import alone, fetcher
+from daemonset.pulling.pulls import Fetch, Pulls
 from daemonset.serving import serving
-from daemonset.sharing import Sharing, sharing_of
-from daemonset.standalone import ConfiguredGrants
-from daemonset.turnstile import Uplink
+from daemonset.sharing import peers
+from daemonset.sharing.agreement import Agreement
+from daemonset.sharing.exchanges import Sharing, sharing_of
+from daemonset.sharing.layers import drop_unasked
+from daemonset.sharing.turnstile import Uplink
 from daemonset.upkeep import Upkeep
 
 VERSION = version("warmset")

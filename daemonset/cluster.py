@@ -19,7 +19,7 @@ from api.errors import ClusterUnavailable
 from api.resources import GROUP, VERSION, NodeCache, NodeCacheStatus
 from daemonset.changed import Changed
 from daemonset.config import Cluster
-from daemonset.desired import Desired, from_node_cache
+from daemonset.pulling.desired import Desired, from_node_cache
 from daemonset.report import Reporter
 from kube.client import ApiError, Client, Object
 from kube.reflector import Key, Reflector

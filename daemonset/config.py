@@ -39,7 +39,7 @@ from cache.exchange import cohorts
 from cache.sources.mirror import Mirror
 from cache.sources.mirrors import Mirrors
 from cache.store.capacity import SHARED, Watermarks
-from daemonset.members import expand, own
+from daemonset.sharing.members import expand, own
 
 MAX_GROUP = 1024  # members: all of them ask the first one which revision they pull
 DEFAULT_NAMESPACE = "default"  # of a stand-alone model whose name has none

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from aiohttp import web
 
 from api.errors import InvalidRequest
-from daemonset.turnstile import LOOK_S, surplus
+from daemonset.sharing.turnstile import LOOK_S, surplus
 
 STOP_S = 2.0  # for requests that are being answered when the agent is told to end
 # Our longest line names an exchange and a digest, our longest field is a capability of 2 KiB.

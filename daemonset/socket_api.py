@@ -26,7 +26,7 @@ from api.errors import (
     WarmsetError,
 )
 from api.node import AgentStatus, LiveSet, NodeError, PublishRequest, VerifyReport
-from daemonset.publications import Publications
+from daemonset.publishing.publications import Publications
 
 MODE = 0o660  # root and the agent's group
 BACKLOG = 512  # pods of a node that start at the same moment

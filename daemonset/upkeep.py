@@ -22,9 +22,9 @@ from cache.store.capacity import Watermarks, what_holds
 from cache.store.failures import disk_errors
 from cache.store.pause import is_paused
 from cache.store.scrub import Found, Scrub
-from daemonset.flight import in_thread
 from daemonset.metrics import Metrics
-from daemonset.pulls import Pulls
+from daemonset.pulling.flight import in_thread
+from daemonset.pulling.pulls import Pulls
 
 SWITCH_S = 2.0  # how soon an operator sees that the pause took hold
 DISK_S = 30.0  # at 1 GB/s of others' writes, five points of a 1 TB disk take 50 s

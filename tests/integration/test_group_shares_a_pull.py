@@ -24,7 +24,7 @@ from cache.exchange.authority.identity import Identity
 from cache.exchange.authority.tls import PeerTls
 from cache.origin import Origin
 from cache.sources.artifact import Filter
-from daemonset.broker import BrokerClient
+from daemonset.authority.broker import BrokerClient
 from daemonset.config import Broker
 from kube.client import Client, Object
 from tests.integration.conftest import MODELS, NODE_CACHES, WARM_SETS

@@ -25,7 +25,7 @@ from cache.sources.objects.pieces import PIECE_BYTES
 from cache.sources.resolve import resolve
 from cache.store import Store
 from controller.models.credentials import for_host
-from daemonset.fetch import source_options
+from daemonset.pulling.fetch import source_options
 from tests.support.pulling import contents
 from tests.support.s3_server import HOW_TO_GET, S3Server, s3_server_missing, start_s3_server
 

@@ -28,7 +28,7 @@ from cache.pull import Pulled, pull
 from cache.sources import SourceOptions
 from cache.store import Store
 from cache.transfer.throttle import Rate
-from daemonset import peers
+from daemonset.sharing import peers
 from tests.support.fake_registry import FakeRegistry
 from tests.support.faulty_link import FaultyLink
 

@@ -17,14 +17,14 @@ from cache.pull import Pulled
 from cache.sources import Credential
 from cache.store import Store
 from cache.transfer.progress import Progress
+from daemonset.authority.grants import Grants
+from daemonset.authority.logins import Logins
 from daemonset.changed import Changed
-from daemonset.desired import Desired
-from daemonset.grants import Grants
-from daemonset.logins import Logins
 from daemonset.metrics import Metrics
-from daemonset.preload import Preload
-from daemonset.publications import Publications
-from daemonset.pulls import Pulls
+from daemonset.publishing.preload import Preload
+from daemonset.publishing.publications import Publications
+from daemonset.pulling.desired import Desired
+from daemonset.pulling.pulls import Pulls
 
 SECRET = "canary-of-a-credential"
 

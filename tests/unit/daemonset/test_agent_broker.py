@@ -11,7 +11,7 @@ import pytest
 from api.broker import Grant, GrantRequest, SourceCredential
 from api.errors import ClusterUnavailable, Forbidden, SourceUnavailable, WarmsetError
 from api.node import NodeError
-from daemonset.broker import BrokerClient
+from daemonset.authority.broker import BrokerClient
 from daemonset.config import Broker
 from tests.support.broker import Answer, BrokerServer, serve_broker
 from tests.support.certificates import write_certificates

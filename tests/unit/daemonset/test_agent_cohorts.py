@@ -18,10 +18,10 @@ from cache.exchange.authority.identity import Identity, read_or_make
 from cache.exchange.authority.tls import PeerTls
 from cache.exchange.group import Contact, Contacts, Exchanges, Group
 from cache.store import Store
-from daemonset import cohorts
-from daemonset.cohorts import Cohorts
 from daemonset.config import load
-from daemonset.sharing import KEY_FILE, SignersFile, sharing_of
+from daemonset.sharing import cohorts
+from daemonset.sharing.cohorts import Cohorts
+from daemonset.sharing.exchanges import KEY_FILE, SignersFile, sharing_of
 
 GRANT = Grant(model="team-a/llama", source="oci://registry.example.com/llama:v1", revision="sha256:1")
 COHORT = "0123456789abcdef"

@@ -10,7 +10,7 @@ import pytest
 from api.errors import InvalidReference, InvalidRequest
 from api.keys import model_key
 from daemonset.config import MAX_GROUP, load
-from daemonset.desired import Desired, from_config, from_key
+from daemonset.pulling.desired import Desired, from_config, from_key
 
 BROKER = {"url": "https://broker:9443", "ca_file": "/ca.crt", "token_file": "/token"}
 SOURCE = "oci://registry.example.com/models/llama:v1"

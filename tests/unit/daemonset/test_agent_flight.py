@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-import daemonset.flight
+import daemonset.pulling.flight
 from cache.transfer.progress import Progress
-from daemonset.flight import STALLED_AFTER_S, Flight, in_thread
+from daemonset.pulling.flight import STALLED_AFTER_S, Flight, in_thread
 from tests.unit.daemonset.doubles import wanted
 
 
@@ -41,7 +41,7 @@ async def test_cancelling_tells_the_thread_and_waits_for_it() -> None:
 
 
 async def test_a_thread_that_does_not_end_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemonset.flight, "STOP_S", 0.05)
+    monkeypatch.setattr(daemonset.pulling.flight, "STOP_S", 0.05)
     release = threading.Event()
     task = asyncio.create_task(in_thread(lambda: release.wait(5), cancel=threading.Event(), name="t"))
     await asyncio.sleep(0.02)

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-import daemonset.grants
+import daemonset.authority.grants
 from api.errors import ClusterUnavailable, Forbidden
 from cache.store import Store
-from daemonset.grants import Grants
+from daemonset.authority.grants import Grants
 from tests.unit.daemonset.doubles import SECRET, FakeBroker, wanted
 
 LLAMA = wanted("llama")
@@ -43,7 +43,7 @@ async def test_a_fresh_grant_is_not_asked_for_again(grants: Grants, broker: Fake
 async def test_a_namespace_that_was_added_since_is_found_by_asking(
     grants: Grants, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(daemonset.grants, "AGAIN_S", 0.0)
+    monkeypatch.setattr(daemonset.authority.grants, "AGAIN_S", 0.0)
     await grants.for_pull(LLAMA)
     assert not await grants.allows(LLAMA, namespace="other")
     broker.namespaces = ["other"]
@@ -56,7 +56,7 @@ async def test_a_namespace_that_was_taken_away_is_refused_once_the_grant_is_old(
     broker.namespaces = ["other"]
     await grants.for_pull(LLAMA)
     broker.namespaces = []
-    monkeypatch.setattr(daemonset.grants, "FRESH_S", 0.0)
+    monkeypatch.setattr(daemonset.authority.grants, "FRESH_S", 0.0)
     assert not await grants.allows(LLAMA, namespace="other")
 
 
@@ -65,7 +65,7 @@ async def test_a_grant_that_the_broker_withdraws_is_forgotten_on_disk_too(
 ) -> None:
     await grants.for_pull(LLAMA)
     broker.refuses = True
-    monkeypatch.setattr(daemonset.grants, "FRESH_S", 0.0)
+    monkeypatch.setattr(daemonset.authority.grants, "FRESH_S", 0.0)
     assert not await grants.allows(LLAMA, namespace="default")
     assert not await Grants(store.root, ask=FakeBroker(away=True).grant).allows(LLAMA, namespace="default")
 
@@ -103,7 +103,7 @@ async def test_a_pull_without_the_broker_fails_with_its_reason(store: Store) -> 
 async def test_a_pull_believes_a_refusal_only_when_it_is_repeated(
     grants: Grants, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(daemonset.grants, "REFUSED_PAUSE_S", 0.05)
+    monkeypatch.setattr(daemonset.authority.grants, "REFUSED_PAUSE_S", 0.05)
     broker.refuses = True
     with pytest.raises(Forbidden):
         await grants.for_pull(LLAMA)

@@ -10,13 +10,13 @@ import pytest
 from api.broker import Grant
 from cache.store import Store
 from daemonset.config import Limits
-from daemonset.fetch import fetcher
+from daemonset.pulling.fetch import fetcher
 
 
 @pytest.mark.parametrize("most", [None, 1000])
 def test_all_pulls_take_from_one_rate(store: Store, monkeypatch: pytest.MonkeyPatch, most: int | None) -> None:
     limits: list[Any] = []
-    monkeypatch.setattr("daemonset.fetch.pull", lambda *_, limit, **__: limits.append(limit))
+    monkeypatch.setattr("daemonset.pulling.fetch.pull", lambda *_, limit, **__: limits.append(limit))
     fetch = fetcher(store, limits=Limits(pulls=2, download_bytes_per_second=most), ambient=False)
     for name in ("a", "b"):
         grant = Grant(f"default/{name}", f"oci://registry.example.com/m/{name}:v1", "")

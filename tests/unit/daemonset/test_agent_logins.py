@@ -14,10 +14,10 @@ from api.broker import Grant
 from api.errors import Pulling
 from api.node import PublishRequest
 from cache.store import Store
-from daemonset import logins
+from daemonset.authority import logins
+from daemonset.authority.logins import FOLDER, TRUSTED_S, Logins
 from daemonset.changed import Changed
-from daemonset.logins import FOLDER, TRUSTED_S, Logins
-from daemonset.publications import Publications
+from daemonset.publishing.publications import Publications
 from tests.support.fake_registry import FakeRegistry
 from tests.unit.daemonset.doubles import SECRET, Node, eventually, wanted
 

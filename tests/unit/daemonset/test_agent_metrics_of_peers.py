@@ -7,9 +7,9 @@ from prometheus_client import generate_latest
 
 from api.resources import MOST_SET_ASIDE
 from cache.exchange.group import DOES_NOT_SEND, WRONG_BYTES, Exchanges, Group
-from daemonset.fetch import alone
 from daemonset.metrics import Metrics
-from daemonset.sharing import Sharing
+from daemonset.pulling.fetch import alone
+from daemonset.sharing.exchanges import Sharing
 
 
 @pytest.fixture

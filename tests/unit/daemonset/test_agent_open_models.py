@@ -10,8 +10,8 @@ import pytest
 from api.errors import InUse
 from api.node import LiveSet
 from cache.store import Store
-from daemonset import grants
-from daemonset.open_models import OpenModels
+from daemonset.authority import grants
+from daemonset.publishing.open_models import OpenModels
 from tests.unit.daemonset.doubles import Node, eventually, revision, wanted
 
 

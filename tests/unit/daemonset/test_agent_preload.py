@@ -16,8 +16,8 @@ from api.errors import DiskError
 from api.node import PublishRequest
 from api.tree import Tree, TreeFile
 from cache.store import Store
-from daemonset import preload
-from daemonset.preload import PIECE_BYTES, Preload, read_ahead
+from daemonset.publishing import preload
+from daemonset.publishing.preload import PIECE_BYTES, Preload, read_ahead
 from tests.unit.daemonset.doubles import Node, eventually, wanted
 
 ID = "a" * 64

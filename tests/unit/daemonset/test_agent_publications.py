@@ -12,7 +12,7 @@ import pytest
 from api.errors import AlreadyPublished, InvalidRequest, NotFound, Pulling, SourceUnavailable
 from api.node import LiveSet, PublishRequest
 from cache.store import Store
-from daemonset.publications import Publications
+from daemonset.publishing.publications import Publications
 from tests.unit.daemonset.doubles import Node, eventually, failure, revision, wanted
 
 ID = "a" * 64

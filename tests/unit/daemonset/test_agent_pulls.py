@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-import daemonset.flight
-import daemonset.schedule
+import daemonset.pulling.flight
+import daemonset.pulling.schedule
 from api.broker import Grant
 from api.errors import NotFound, SourceUnavailable
 from cache.store import PullRecord, Store
@@ -19,7 +19,7 @@ from tests.unit.daemonset.doubles import FakeFetch, Node, eventually, failure, r
 
 @pytest.fixture(autouse=True)
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemonset.schedule, "RETRY_BASE_S", 0.01)
+    monkeypatch.setattr(daemonset.pulling.schedule, "RETRY_BASE_S", 0.01)
 
 
 async def test_what_is_desired_becomes_ready_with_its_tree(node: Node) -> None:
@@ -54,7 +54,7 @@ async def test_two_models_of_one_revision_are_pulled_one_after_the_other_each_by
 async def test_a_retryable_failure_is_tried_again_and_named_meanwhile(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(daemonset.schedule, "RETRY_BASE_S", 0.2)
+    monkeypatch.setattr(daemonset.pulling.schedule, "RETRY_BASE_S", 0.2)
     llama = wanted("llama")
     node.fetch.failures = [failure(SourceUnavailable)]
     node.pulls.set_desired([llama])
@@ -91,7 +91,7 @@ async def test_a_defect_in_a_pull_fails_that_pull_alone(node: Node) -> None:
 
 
 async def test_without_the_broker_a_pull_waits_and_says_so(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemonset.schedule, "RETRY_BASE_S", 0.2)
+    monkeypatch.setattr(daemonset.pulling.schedule, "RETRY_BASE_S", 0.2)
     node.broker.away = True
     llama = wanted("llama")
     node.pulls.set_desired([llama])
@@ -101,8 +101,8 @@ async def test_without_the_broker_a_pull_waits_and_says_so(node: Node, monkeypat
 
 
 async def test_a_pull_without_progress_is_reported_as_stalled(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemonset.flight, "STALLED_AFTER_S", 0.1)
-    monkeypatch.setattr("daemonset.pulls.TICK_S", 0.02)
+    monkeypatch.setattr(daemonset.pulling.flight, "STALLED_AFTER_S", 0.1)
+    monkeypatch.setattr("daemonset.pulling.pulls.TICK_S", 0.02)
     node.fetch.hold.clear()
     node.fetch.told = 10
     llama = wanted("llama")

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.errors import NotFound, RateLimited, SourceUnavailable
-from daemonset.desired import Desired
-from daemonset.schedule import PERMANENT_RETRY_S, RETRY_CAP_S, Snapshot, plan, retry_delay_s
+from daemonset.pulling.desired import Desired
+from daemonset.pulling.schedule import PERMANENT_RETRY_S, RETRY_CAP_S, Snapshot, plan, retry_delay_s
 from tests.unit.daemonset.doubles import wanted
 
 EMPTY = Snapshot(

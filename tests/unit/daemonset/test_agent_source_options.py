@@ -6,7 +6,7 @@ import pytest
 
 from api.broker import Grant, SourceCredential
 from cache.http.guard import Reach
-from daemonset.fetch import source_options
+from daemonset.pulling.fetch import source_options
 
 
 @pytest.mark.parametrize(

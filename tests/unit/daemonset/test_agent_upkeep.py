@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-import daemonset.schedule
+import daemonset.pulling.schedule
 import daemonset.upkeep
 from api.errors import DiskError, InsufficientCache, NotFound
 from api.node import PublishRequest
 from cache.store.capacity import SHARED, Disk
 from cache.store.pause import pause
 from cache.store.scrub import Scrub
-from daemonset.desired import Desired
 from daemonset.metrics import Metrics
-from daemonset.room import hold
+from daemonset.pulling.desired import Desired
+from daemonset.pulling.room import hold
 from daemonset.upkeep import Upkeep
 from tests.unit.daemonset.doubles import Node, eventually, wanted
 
@@ -30,7 +30,7 @@ FAST = 1 << 40
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemonset.schedule, "RETRY_BASE_S", 0.01)
+    monkeypatch.setattr(daemonset.pulling.schedule, "RETRY_BASE_S", 0.01)
     monkeypatch.setattr(daemonset.upkeep, "SWITCH_S", 0.01)
     monkeypatch.setattr(daemonset.upkeep, "DISK_S", 0.01)
 

@@ -17,10 +17,10 @@ from cache.exchange.authority.identity import Identity
 from cache.pull import pull
 from cache.sources import SourceOptions
 from cache.store import Store
-from daemonset import peers
 from daemonset.config import load
-from daemonset.desired import Desired, from_config
-from daemonset.sharing import Sharing, sharing_of
+from daemonset.pulling.desired import Desired, from_config
+from daemonset.sharing import peers
+from daemonset.sharing.exchanges import Sharing, sharing_of
 from tests.support.exchange_group import MIB, Model, free_address
 from tests.support.fake_registry import FakeRegistry
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.errors import InvalidRequest
-from daemonset import members
-from daemonset.members import expand, hosts, own
+from daemonset.sharing import members
+from daemonset.sharing.members import expand, hosts, own
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,9 @@ from api.tree import Tree, TreeFile
 from cache.exchange.group import Exchanges, Group
 from cache.exchange.holding import Holding, in_order
 from cache.store import Store
-from daemonset import peers, serving, turnstile
-from daemonset.turnstile import Turnstile, Uplink, surplus
+from daemonset import serving
+from daemonset.sharing import peers, turnstile
+from daemonset.sharing.turnstile import Turnstile, Uplink, surplus
 
 SIZE = 1_000_000
 EXCHANGE = "ab" * 32

@@ -25,7 +25,7 @@ from cache.exchange.authority.tls import PeerTls
 from cache.exchange.group import Contacts, Exchanges, Group
 from cache.exchange.holding import Holding, in_order
 from cache.store import Store
-from daemonset import peers
+from daemonset.sharing import peers
 from tests.support.exchange_group import free_address
 
 EXCHANGE, OTHER = "a" * 64, "b" * 64

@@ -20,7 +20,7 @@ from cache.exchange.view import State
 from cache.http.network import Network
 from cache.http.retry import RetryPolicy
 from cache.transfer.throttle import Rate
-from daemonset import peers
+from daemonset.sharing import peers
 from tests.support.exchange_group import (
     MIB,
     Impostor,

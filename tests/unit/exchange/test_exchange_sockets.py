@@ -29,7 +29,7 @@ from cache.origin import Origin
 from cache.sources.artifact import Filter
 from cache.store import Store
 from cache.transfer.file import WantedFile
-from daemonset import peers
+from daemonset.sharing import peers
 from tests.support.exchange_group import MIB, Model, Serving, free_address, pull_together, start_nodes
 from tests.support.fake_registry import FakeRegistry
 

@@ -14,7 +14,7 @@ from cache.exchange import above, ascent, peer
 from cache.exchange.group import WRONG_BYTES
 from cache.http.network import Network
 from cache.transfer.throttle import Rate
-from daemonset import peers
+from daemonset.sharing import peers
 from tests.support.exchange_group import (
     MIB,
     Impostor,

@@ -13,7 +13,7 @@ from api.tree import Tree, TreeFile
 from cache.exchange.group import Exchanges, Group
 from cache.exchange.holding import Holding, in_order
 from cache.store import Store
-from daemonset import layers
+from daemonset.sharing import layers
 
 
 @pytest.mark.parametrize("wanted", [True, False])

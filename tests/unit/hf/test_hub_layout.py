@@ -18,7 +18,7 @@ from cache.pull import Pulled, pull
 from cache.sources import SourceOptions
 from cache.store import Store
 from daemonset.config import Limits
-from daemonset.fetch import fetcher
+from daemonset.pulling.fetch import fetcher
 from tests.support.fake_hub import FakeHub
 
 NAME = "org/tiny"

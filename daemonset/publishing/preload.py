@@ -23,7 +23,7 @@ from api.digest import Digest
 from api.errors import WarmsetError
 from api.tree import Tree
 from cache.store import Store
-from daemonset.flight import in_thread
+from daemonset.pulling.flight import in_thread
 
 # Read, not fadvised: POSIX_FADV_WILLNEED stops without a word at the device's read-ahead window.
 PIECE_BYTES = 4 << 20

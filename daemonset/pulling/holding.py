@@ -8,7 +8,7 @@ from api.digest import Digest
 from api.errors import WarmsetError
 from api.resources import NodeModelStatus
 from cache.store import Store
-from daemonset.desired import Desired, from_key
+from daemonset.pulling.desired import Desired, from_key
 
 MESSAGE_CHARS = 1024  # as the custom resource allows
 

@@ -20,9 +20,9 @@ from cache.exchange.peer import Line
 from cache.http.network import Network
 from cache.sources.resolve import resolve
 from cache.store import Store
-from daemonset.desired import Desired
-from daemonset.fetch import source_options
-from daemonset.standalone import ConfiguredGrants
+from daemonset.authority.standalone import ConfiguredGrants
+from daemonset.pulling.desired import Desired
+from daemonset.pulling.fetch import source_options
 
 _NETWORK = Network(connect_timeout_s=3.0, stall_s=30.0)  # the first member may have to ask the source
 _MAX_BYTES = 4096

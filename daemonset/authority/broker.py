@@ -13,7 +13,7 @@ from api.errors import ClusterUnavailable, Forbidden, NotFound, RateLimited, War
 from api.node import NodeError
 from api.resources import Wire
 from daemonset.config import Broker
-from daemonset.desired import Desired
+from daemonset.pulling.desired import Desired
 
 TIMEOUT_S = 10.0
 MAX_ANSWER_BYTES = 1 << 20

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from api.errors import RateLimited, WarmsetError
-from daemonset.desired import Desired
+from daemonset.pulling.desired import Desired
 
 RETRY_BASE_S = 1.0
 RETRY_CAP_S = 60.0

@@ -20,14 +20,14 @@ from api.errors import AlreadyPublished, InvalidRequest, NotFound, Pulling, Warm
 from api.keys import model_key
 from api.node import MAX_WAIT_S, LiveSet, Publication, PublishRequest
 from cache.store import Pin, Store
+from daemonset.authority.grants import Grants
+from daemonset.authority.logins import Logins
 from daemonset.changed import Changed
-from daemonset.desired import Desired
-from daemonset.grants import Grants
-from daemonset.holding import Held
-from daemonset.logins import Logins
-from daemonset.pins import ADOPTED, Pins
-from daemonset.preload import Preload
-from daemonset.pulls import Pulls
+from daemonset.publishing.pins import ADOPTED, Pins
+from daemonset.publishing.preload import Preload
+from daemonset.pulling.desired import Desired
+from daemonset.pulling.holding import Held
+from daemonset.pulling.pulls import Pulls
 
 _ID = re.compile(r"[0-9a-f]{64}")
 _MODEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?/[a-z0-9]([-a-z0-9.]*[a-z0-9])?")

@@ -32,7 +32,7 @@ from cache.sources.oci.credentials import stored_login
 from cache.sources.resolve import resolve
 from cache.store.files import replace_durably
 from daemonset.changed import Changed
-from daemonset.fetch import source_options
+from daemonset.pulling.fetch import source_options
 
 FOLDER = "logins"
 TRUSTED_S = 24 * 3600.0  # a login revoked at the source opens new mounts at most this much longer

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
-from daemonset.turnstile import Uplink
+from daemonset.sharing.turnstile import Uplink
 
 PIECE_BYTES = 1 << 20
 

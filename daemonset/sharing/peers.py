@@ -5,7 +5,7 @@
     GET /v2/warmset/<exchange>/manifests/<revision>    -> the source's own manifest, where that digest is of it
     GET /v2/warmset/<exchange>/blobs/<digest>  Range   -> the bytes; of a file under way to who asks by Warmset-Hold
     GET /exchange/v1/<exchange>?members=<n>            -> StateMessage
-    GET /exchange/v1/<entry>/revision                  -> what the group pulls (daemonset/agreement.py)
+    GET /exchange/v1/<entry>/revision                  -> what the group pulls (daemonset/sharing/agreement.py)
 
 Everything else is 404, whether it exists or not: a name is served only within the exchange that it was got through,
 and only to who may read that exchange.
@@ -35,8 +35,8 @@ from cache.exchange.group import Exchanges, Running
 from cache.exchange.peer import HOLD_HEADER, write_state
 from cache.exchange.view import State
 from cache.store import Store
-from daemonset.sending import sending
-from daemonset.turnstile import Turnstile, Uplink
+from daemonset.sharing.sending import sending
+from daemonset.sharing.turnstile import Turnstile, Uplink
 
 HOLD_S = 5.0  # how long a request is held at most; the peer asks again, before it takes us for stalled
 _RANGE = re.compile(r"bytes=([0-9]{1,18})-([0-9]{1,18})")

@@ -23,7 +23,7 @@ from cache.store import Store
 from cache.transfer.progress import Progress
 from cache.transfer.throttle import Rate
 from daemonset.config import Limits
-from daemonset.pulls import Fetch
+from daemonset.pulling.pulls import Fetch
 
 Share = Callable[[Grant], AbstractContextManager[Exchanges | None]]
 

@@ -8,7 +8,7 @@ from api.broker import Grant
 from api.errors import NotFound
 from api.reference import OciReference, parse_reference
 from daemonset.config import AgentConfig
-from daemonset.desired import Desired, from_config
+from daemonset.pulling.desired import Desired, from_config
 
 ALL = "*"  # whoever may open the agent's socket on this machine may read its models
 

@@ -20,12 +20,12 @@ from cache.exchange.authority.identity import read, read_or_make
 from cache.exchange.authority.tls import PeerTls
 from cache.exchange.group import Contacts, Exchanges, Group
 from cache.store import Store
-from daemonset.agreement import Agreement
-from daemonset.broker import BrokerClient
-from daemonset.cohorts import Cohorts
+from daemonset.authority.broker import BrokerClient
+from daemonset.authority.standalone import ConfiguredGrants
 from daemonset.config import AgentConfig, Cluster, Exchange, Peers
-from daemonset.fetch import Share
-from daemonset.standalone import ConfiguredGrants
+from daemonset.pulling.fetch import Share
+from daemonset.sharing.agreement import Agreement
+from daemonset.sharing.cohorts import Cohorts
 
 KEY_FILE = "peer.key"  # below the store's root: whoever knows this node by its key knows it after a restart
 

@@ -20,7 +20,7 @@ from api.broker import Grant
 from api.errors import DiskError, Forbidden, NotFound, WarmsetError
 from api.resources import Wire
 from cache.store.files import replace_durably
-from daemonset.desired import Desired
+from daemonset.pulling.desired import Desired
 
 FOLDER = "grants"
 FRESH_S = 300.0  # a namespace taken out of a Model's list is refused for new pods at most this much later

@@ -16,7 +16,7 @@ import structlog
 from api.resources import NodeModelStatus
 from cache.exhaustion import exhaustion
 from cache.transfer.progress import Progress
-from daemonset.desired import Desired
+from daemonset.pulling.desired import Desired
 
 STALLED_AFTER_S = 30.0
 STOP_S = 5.0  # longest wait at shutdown for a thread that was told to end; kubelet gives the pod 30 s

@@ -17,7 +17,7 @@ from api.errors import InUse
 from cache.store import Store
 from cache.store.capacity import Amount, Stored, plan_eviction
 from cache.store.holdings import holdings
-from daemonset.desired import Desired
+from daemonset.pulling.desired import Desired
 
 IDLE_S = 3600.0  # leftovers that are younger may be what the next try of a pull goes on with
 

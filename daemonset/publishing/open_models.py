@@ -18,10 +18,10 @@ import structlog
 from api.errors import DiskError, WarmsetError
 from api.open_path import FOLDER, open_path
 from cache.store import Store
+from daemonset.authority.grants import Grants
 from daemonset.changed import Changed
-from daemonset.grants import Grants
-from daemonset.holding import Held
-from daemonset.pulls import Pulls
+from daemonset.pulling.holding import Held
+from daemonset.pulling.pulls import Pulls
 
 ALL = "*"
 PERIOD_S = 60.0  # how soon a Model that is not open any more is noticed, beside what its grant's age adds

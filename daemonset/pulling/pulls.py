@@ -26,14 +26,14 @@ from cache.pull import Pulled
 from cache.store import PullRecord, Store
 from cache.store.capacity import Amount, what_holds
 from cache.transfer.progress import Progress
+from daemonset.authority.grants import Grants
 from daemonset.changed import Changed
-from daemonset.desired import Desired
-from daemonset.flight import Flight, in_thread
-from daemonset.grants import Grants
-from daemonset.holding import Held, Trouble, give_up, held_by, status_of_held, status_of_waiting
 from daemonset.metrics import Metrics
-from daemonset.room import Made, hold, make_room
-from daemonset.schedule import Snapshot, plan, retry_delay_s
+from daemonset.pulling.desired import Desired
+from daemonset.pulling.flight import Flight, in_thread
+from daemonset.pulling.holding import Held, Trouble, give_up, held_by, status_of_held, status_of_waiting
+from daemonset.pulling.room import Made, hold, make_room
+from daemonset.pulling.schedule import Snapshot, plan, retry_delay_s
 
 LEAST_WANTED = -1_000_000  # below any priority of an entry
 TICK_S = 1.0  # how soon a stalled pull shows, and how fine the byte counters are; only while a pull is under way
@@ -279,7 +279,7 @@ class Pulls:
             ) from error
 
     async def make_room(self, need: Amount, *, below: int | None) -> Made:
-        """Evict what may go (daemonset/room.py), all that is needed or nothing. Raises DiskError."""
+        """Evict what may go (daemonset/pulling/room.py), all that is needed or nothing. Raises DiskError."""
         async with self._evicting:
             wishes = self._wishes_by_tree(await asyncio.to_thread(self._store.pull_records))
             known = self._may_remove

@@ -1,0 +1,1 @@
+"""What pods read: publications, their pins, fixed paths for hostPath, and reading ahead into memory."""
