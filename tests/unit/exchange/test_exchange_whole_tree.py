@@ -66,6 +66,8 @@ def test_archive_layers_leave_the_origin_once_and_serve_late_joiners(
     revision = registry.add_manifest("models/m", "packed", document)
     reference = f"oci://{registry.host}/models/m@{revision}"
     nodes = start_nodes(stack, tmp_path, count=3)
+    for node in nodes:  # else it is over before the members have told each other anything
+        node.limit = Rate(6 * MIB)
     pull_together(nodes[:2], reference, plain_http=registry.host)
     pull_together(nodes[2:], reference, plain_http=registry.host)
     model.files |= contents
