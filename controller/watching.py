@@ -16,8 +16,9 @@ from controller.cluster.roster import Roster
 from controller.cluster.world import World, keep_pod, trim_pod
 from controller.kueue.watch import KueueWatch
 from controller.kueue.workload import workload_name
+from controller.models import permitted
 from controller.objects.nodes import trim
-from controller.objects.pods import Pod, is_gated, models, node
+from controller.objects.pods import Pod, is_gated, node
 from controller.objects.resources import MODEL, NODE_CACHE, WARM_SET
 from controller.reconcile.context import STATUS_DELAY_S, Kind, Queues, Work
 from controller.warm_sets.group_placement import placed_groups
@@ -120,12 +121,11 @@ class Watching:
         self._world.on_model(key, new)
         self._add("model", key)
         name = f"{key[0]}/{key[1]}"
-        for pod in self._world.pods.values():
-            if any(mount.model == name for mount in models(pod)):
-                self._enrolled(pod)
+        for pod in self._world.pods_with(name):
+            self._enrolled(pod)
         self._add_nodes(self._world.claims.nodes_with(name))
         for warm_set_key, warm_set in self._world.warm_sets.items():
-            if name in warm_set.spec.models or (key[0] == warm_set_key[0] and key[1] in warm_set.spec.models):
+            if name in permitted.names(warm_set):
                 self._add("warmset", warm_set_key)
 
     def _on_warm_set(self, key: Key, old: Object | None, new: Object | None) -> None:

@@ -18,12 +18,11 @@ import msgspec
 from api.cohort import Seat
 from api.resources import NodeCache, NodeCacheSpec, NodeModel
 from cache.exchange.cohorts import parent_place, part
+from controller.cluster.seat_index import Content
 
 # Pods of one rollout come within a moment of each other. Who is seated alone pulls alone, for a copy of its own.
 GATHER_S = 0.5
 KNOWN_S = 60.0  # longer than a loaded controller takes to come back to a node, or the wait would begin anew
-
-Content = tuple[str, str]  # hash of the model, revision
 
 
 def seats(
@@ -86,12 +85,14 @@ class Cohorts:
         *,
         node: str,
         caches: Mapping[str, NodeCache],
+        taken: Callable[[Content], Mapping[str, Seat]],
         wanting: Callable[[Content], Iterable[str]],
         domain_of: Callable[[str], str],
     ) -> tuple[NodeCacheSpec, float | None]:
         """``spec`` with the node's seats in it, and seconds after which to look again for what it had to leave out.
 
-        ``wanting`` gives all nodes that should hold a content, whether they do or not.
+        ``taken`` gives the seats that NodeCaches name for a content, ``wanting`` all nodes that should hold it, whether
+        they do or not.
         """
         cache = caches.get(node)
         ready = {(m.model, m.revision) for m in cache.status.models if m.state == "Ready"} if cache else set()
@@ -106,7 +107,13 @@ class Cohorts:
                     if (wait_s := self._gathers_for(content)) > 0:
                         again_s = wait_s
                         continue
-                    self._form(content, caches=caches, nodes={*wanting(content), node}, domain_of=domain_of)
+                    self._form(
+                        content,
+                        caches=caches,
+                        taken=taken(content),
+                        nodes={*wanting(content), node},
+                        domain_of=domain_of,
+                    )
                     seat = self._given.get((node, content))
                 model = msgspec.structs.replace(model, cohort=str(seat) if seat else "")
             models.append(model)
@@ -126,20 +133,15 @@ class Cohorts:
         content: Content,
         *,
         caches: Mapping[str, NodeCache],
+        taken: Mapping[str, Seat],
         nodes: Iterable[str],
         domain_of: Callable[[str], str],
     ) -> None:
-        taken = {name: seat for name, cache in caches.items() if (seat := seat_of(cache, content)) is not None}
-        taken |= {name: seat for (name, of), seat in self._given.items() if of == content}
+        taken = {**taken, **{name: seat for (name, of), seat in self._given.items() if of == content}}
         holding = {name for name in nodes if name in caches and _is_ready(caches[name], content)}
         wanting = {name: domain_of(name) for name in nodes if name not in taken and name not in holding}
         for name, seat in seats(content, wanting=wanting, taken=taken, domain_of=domain_of).items():
             self._given[name, content] = seat
-
-
-def seat_of(cache: NodeCache, content: Content) -> Seat | None:
-    named = (m for m in cache.spec.models if _content(m) == content and m.desired == "Present")
-    return next((seat for m in named if (seat := Seat.parse(m.cohort)) is not None), None)
 
 
 def _content(model: NodeModel) -> Content:

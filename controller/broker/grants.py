@@ -22,7 +22,6 @@ from api.reference import parse_reference
 from api.resources import Model, NodeCache, NodeModel
 from cache.origin import Origin
 from cache.sources.artifact import Filter
-from controller.broker.cohorts import seat_of
 from controller.broker.signing_keys import Signers
 from controller.cluster.world import World
 from controller.config import Sources
@@ -99,12 +98,10 @@ class Broker:
 
     def _peers(self, cohort: str, request: CohortRequest, *, without: str) -> list[Peer]:
         found = []
-        for name, cache in self._world.caches.items():
-            theirs = seat_of(cache, (request.model, request.revision))
-            agent = cache.status.agent
-            if name == without or theirs is None or theirs.cohort != cohort or theirs.number is None or not agent.key:
-                continue
-            found.append(Peer(seat=theirs.number, node=name, address=agent.address, key=agent.key))
+        for name, theirs in self._world.seats.of((request.model, request.revision)).items():
+            agent = self._world.caches[name].status.agent
+            if name != without and theirs.cohort == cohort and theirs.number is not None and agent.key:
+                found.append(Peer(seat=theirs.number, node=name, address=agent.address, key=agent.key))
         return sorted(found, key=lambda peer: peer.seat)
 
     def _model(self, request: GrantRequest | CohortRequest) -> Model:

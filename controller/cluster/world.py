@@ -19,6 +19,7 @@ from api.resources import Model, NodeCache, WarmSet, Wire
 from controller.cluster.claims import Claims
 from controller.cluster.flavors import NodeLabels
 from controller.cluster.journal import Journal
+from controller.cluster.seat_index import SeatIndex
 from controller.kueue.workload import AdmissionCheck, Workload, admission_check, parse
 from controller.objects import nodes
 from controller.objects.nodes import NodeView
@@ -39,6 +40,7 @@ class World:
         self.journal = Journal()  # nodes that a plan would now see otherwise
         self.nodes: dict[str, NodeView] = {}
         self.caches: dict[str, NodeCache] = {}
+        self.seats = SeatIndex()
         self.models: dict[str, Model] = {}  # by namespace/name
         self.models_by_hash: dict[str, Model] = {}
         self.warm_sets: dict[Key, WarmSet] = {}
@@ -51,6 +53,7 @@ class World:
         self._used: dict[str, Resources] = {}  # by node: requests of all its pods that still run
         self._leaving: dict[str, Resources] = {}  # the part of it whose pods are being deleted
         self._ours_on: dict[str, set[Key]] = {}
+        self._ours_with: dict[str, set[Key]] = {}  # by the models that they mount
         self._free: dict[str, Resources] = {}  # worked out when asked for; every plan asks for every node
 
     def used(self, node_name: str) -> Resources:
@@ -71,6 +74,10 @@ class World:
     def pods_on(self, node_name: str) -> Iterable[Pod]:
         """Ours that are bound to the node and not ended."""
         return (self.pods[key] for key in sorted(self._ours_on.get(node_name, ())))
+
+    def pods_with(self, model: str) -> Iterable[Pod]:
+        """Ours with a volume of the model (``namespace/name``)."""
+        return (self.pods[key] for key in sorted(self._ours_with.get(model, ())))
 
     def mounting_on(self, node_name: str) -> Iterator[Mounting]:
         """What pods that are bound to the node and not ended mount, by volumes of their own or by claims."""
@@ -98,7 +105,9 @@ class World:
         return True
 
     def on_cache(self, key: Key, new: dict[str, Any] | None) -> None:
+        before = self.caches.get(key[1])
         _keep(self.caches, key[1], new, NodeCache)
+        self.seats.replace(key[1], before=before, after=self.caches.get(key[1]))
         self.journal.note(key[1:])
 
     def on_model(self, key: Key, new: dict[str, Any] | None) -> None:
@@ -142,13 +151,21 @@ class World:
                     left = combine(self.leaving(node(pod)), _requests(pod))
                     self._leaving[node(pod)] = {name: amount for name, amount in left.items() if amount}
         known = self.pods.pop(key, None)
-        if known is not None and node(known):
-            self._ours_on[node(known)].discard(key)
+        if known is not None:
+            for index, name in self._indexed(known):
+                index[name].discard(key)
         if new is not None and is_ours(new):
             self.pods[key] = new
-            if node(new):
-                self._ours_on.setdefault(node(new), set()).add(key)
+            for index, name in self._indexed(new):
+                index.setdefault(name, set()).add(key)
         return self.claims.on_pod(key, old, new)
+
+    def _indexed(self, pod: Pod) -> Iterator[tuple[dict[str, set[Key]], str]]:
+        """Under which names a pod of ours stands in which index."""
+        if node(pod):
+            yield self._ours_on, node(pod)
+        for name in {mount.model for mount in models(pod)}:
+            yield self._ours_with, name
 
 
 def keep_pod(pod: Pod) -> bool:

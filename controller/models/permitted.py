@@ -27,9 +27,13 @@ def of_pods(pods: Iterable[Pod], known: Mapping[str, Model]) -> tuple[tuple[Want
 
 
 def of_warm_set(warm_set: WarmSet, known: Mapping[str, Model]) -> tuple[tuple[Wanted, ...], Problem | None]:
+    return of_names(names(warm_set), namespace=warm_set.metadata.namespace, known=known)
+
+
+def names(warm_set: WarmSet) -> list[str]:
+    """Its models as ``namespace/name``."""
     namespace = warm_set.metadata.namespace
-    names = (name if "/" in name else f"{namespace}/{name}" for name in warm_set.spec.models)
-    return of_names(names, namespace=namespace, known=known)
+    return [name if "/" in name else f"{namespace}/{name}" for name in warm_set.spec.models]
 
 
 def of_names(

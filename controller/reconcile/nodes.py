@@ -6,12 +6,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 
-import msgspec
-
-from api.resources import NodeCache, WarmSet
+from api.resources import WarmSet
 from controller.admission.generated import warm_set_name
-from controller.broker.cohorts import Content
 from controller.cluster.roster import Enrolment, Roster
+from controller.cluster.seat_index import Content
 from controller.cluster.world import World
 from controller.gate.gather import living
 from controller.models import permitted
@@ -21,10 +19,11 @@ from controller.node_caches.corruption import readers
 from controller.node_caches.desires import Desire, merge
 from controller.node_caches.quotas import admit
 from controller.objects.nodes import NodeView
-from controller.objects.pods import key
+from controller.objects.pods import key, node
 from controller.reconcile.context import Context, Work
 from controller.reconcile.marks import mark
 from controller.warm_sets.cooling import cooled_models
+from controller.warm_sets.group_placement import placed_groups
 from controller.warm_sets.node_placement import selects
 from controller.warm_sets.retention import asks
 
@@ -37,8 +36,7 @@ async def reconcile(context: Context, work: Work) -> float | None:
         context.refused.pop(work.name, None)
         return None  # the garbage collector removes a NodeCache with its Node
     cache = context.world.caches.get(work.name)
-    present = {(entry.model, entry.revision) for entry in cache.spec.models} if cache else set()
-    kept, refused = admit(desires(context.world, context.roster, view), context.config.quotas, present=present)
+    kept, refused = _admitted(context, view)
     _note(context, view, refused)
     spec = merge(
         kept,
@@ -51,13 +49,14 @@ async def reconcile(context: Context, work: Work) -> float | None:
             spec,
             node=view.name,
             caches=context.world.caches,
+            taken=context.world.seats.of,
             wanting=partial(_wanting, context),
             domain_of=partial(_domain_of, context),
         )
     written = await writer.write(context.client, node=view, cache=cache, spec=spec)
     if written is not None:
         # Ahead of the watch, so that the next decision does not start from what we have just replaced.
-        context.world.caches[work.name] = msgspec.convert(written, type=NodeCache)
+        context.world.on_cache(("", work.name), written)
     for pod, message in readers(cache, context.world.mounting_on(work.name)) if cache else ():
         about = {"apiVersion": "v1", "kind": "Pod", "metadata": pod["metadata"]}
         await context.events.say(about, reason="Corrupted", message=message, action="Repair", kind="Warning")
@@ -68,11 +67,37 @@ def _sooner(first_s: float | None, second_s: float | None) -> float | None:
     return min((seconds for seconds in (first_s, second_s) if seconds is not None), default=None)
 
 
+def _admitted(context: Context, view: NodeView) -> tuple[list[Desire], list[Desire]]:
+    """The node's desires that quotas allow, and those that they do not."""
+    cache = context.world.caches.get(view.name)
+    present = {(entry.model, entry.revision) for entry in cache.spec.models} if cache else set()
+    return admit(desires(context.world, context.roster, view), context.config.quotas, present=present)
+
+
 def _wanting(context: Context, content: Content) -> Iterator[str]:
-    for name, view in context.world.nodes.items():
-        wished = (desire.wanted for desire in desires(context.world, context.roster, view))
-        if any((wanted.hash, wanted.revision) == content for wanted in wished):
+    """The nodes that are to hold it, whether they do or not."""
+    for name in _concerned(context, content[0]) & context.world.nodes.keys():
+        kept, _ = _admitted(context, context.world.nodes[name])
+        if any((desire.wanted.hash, desire.wanted.revision) == content for desire in kept):
             yield name
+
+
+def _concerned(context: Context, hashed: str) -> set[str]:
+    """Nodes that something which names the model could want it on."""
+    world, roster = context.world, context.roster
+    model = world.models_by_hash.get(hashed)
+    if model is None:
+        return set()
+    name = f"{model.metadata.namespace}/{model.metadata.name}"
+    pods = [key(pod) for pod in world.pods_with(name)]
+    groups = {roster.enrolments[pod].member.id for pod in pods if pod in roster.enrolments}
+    groups |= {group for group, wanted in roster.ahead.items() if any(one.model == name for one in wanted)}
+    found = {*world.claims.nodes_with(name), *(node(world.pods[pod]) for pod in pods)}
+    for warm_set in world.warm_sets.values():
+        if name in permitted.names(warm_set):
+            groups.update(placed_groups(warm_set))
+            found |= {view.name for view in world.nodes.values() if selects(warm_set.spec.placement, view)}
+    return found.union(*(roster.plan(group).all_nodes for group in groups))
 
 
 def _domain_of(context: Context, name: str) -> str:

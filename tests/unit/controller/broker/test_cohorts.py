@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from api.cohort import MAX_SEATS, Seat
 from api.resources import NodeCache, NodeCacheSpec, NodeCacheStatus, NodeModel, NodeModelStatus, ObjectMeta
 from controller.broker.cohorts import GATHER_S, Cohorts, seats
+from controller.cluster.seat_index import SeatIndex
 
 MODEL, REVISION = "a" * 32, "sha256:" + "1" * 64
 CONTENT = (MODEL, REVISION)
@@ -147,6 +148,7 @@ class Nodes:
         self.now = 0.0
         self.names = names
         self.caches: dict[str, NodeCache] = {}
+        self.index = SeatIndex()
         self.cohorts = Cohorts(clock=lambda: self.now)
         self.wanting: Callable[[tuple[str, str]], tuple[str, ...]] = lambda _: self.names
 
@@ -155,12 +157,14 @@ class Nodes:
             NodeCacheSpec(models=[NodeModel(model=MODEL, revision=REVISION)]),
             node=node,
             caches=self.caches,
+            taken=self.index.of,
             wanting=self.wanting,
             domain_of=rack,
         )
         before = self.caches.get(node)
         status = before.status if before else NodeCacheStatus()
         self.caches[node] = NodeCache(metadata=ObjectMeta(name=node), spec=spec, status=status)
+        self.index.replace(node, before=before, after=self.caches[node])
         return again_s
 
     def seat(self, node: str) -> Seat | None:
@@ -188,7 +192,7 @@ def test_however_late_the_controller_comes_back_the_wait_is_over_then() -> None:
     for model in ("b" * 32, "c" * 32):  # others come in between
         nodes.now += 10 * GATHER_S
         spec = NodeCacheSpec(models=[NodeModel(model=model, revision=REVISION)])
-        nodes.cohorts.seated(spec, node="r1.a", caches={}, wanting=nodes.wanting, domain_of=rack)
+        nodes.cohorts.seated(spec, node="r1.a", caches={}, taken=nodes.index.of, wanting=nodes.wanting, domain_of=rack)
     assert nodes.reconcile("r1.a") is None
     assert nodes.seat("r1.a") is not None
 
@@ -230,4 +234,6 @@ def test_a_node_that_has_the_model_already_needs_no_seat() -> None:
 def test_what_is_to_go_has_no_seat_and_waits_for_nobody() -> None:
     nodes = Nodes("r1.a")
     gone = NodeCacheSpec(models=[NodeModel(model=MODEL, revision=REVISION, desired="Absent")])
-    assert nodes.cohorts.seated(gone, node="r1.a", caches={}, wanting=nodes.wanting, domain_of=rack) == (gone, None)
+    assert nodes.cohorts.seated(
+        gone, node="r1.a", caches={}, taken=nodes.index.of, wanting=nodes.wanting, domain_of=rack
+    ) == (gone, None)

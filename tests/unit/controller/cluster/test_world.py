@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from api import keys
 from controller.cluster.world import World, keep_pod, trim_pod
-from controller.objects.pods import is_ours
+from controller.objects.pods import is_ours, models
 
 GPU = "nvidia.com/gpu"
 
@@ -20,22 +20,32 @@ def node(name: str, **spec: Any) -> dict[str, Any]:
     return {"metadata": {"name": name, "uid": f"uid-{name}", "labels": {}}, "spec": spec, "status": status}
 
 
-def pod(name: str, *, on: str = "", gpus: int = 1, ours: bool = False, phase: str = "Running") -> dict[str, Any]:
+def pod(
+    name: str, *, on: str = "", gpus: int = 1, ours: bool = False, phase: str = "Running", model: str = ""
+) -> dict[str, Any]:
+    csi = {"driver": keys.CSI_DRIVER, "volumeAttributes": {keys.ATTRIBUTE_MODEL: model}}
     labels = {keys.MANAGED_LABEL: "true"} if ours else {}
     return {
         "metadata": {"namespace": "t", "name": name, "uid": name, "resourceVersion": "1", "labels": labels},
-        "spec": {"nodeName": on, "containers": [{"resources": {"requests": {GPU: str(gpus)}}}]},
+        "spec": {
+            "nodeName": on,
+            "containers": [{"resources": {"requests": {GPU: str(gpus)}}}],
+            "volumes": [{"name": "w", "csi": csi}] if model else [],
+        },
         "status": {"phase": phase},
     }
 
 
 PODS = st.builds(
-    lambda number, on, gpus, ours, phase: pod(f"p{number}", on=on, gpus=gpus, ours=ours, phase=phase),
+    lambda number, on, gpus, ours, phase, model: pod(
+        f"p{number}", on=on, gpus=gpus, ours=ours, phase=phase, model=model
+    ),
     st.integers(0, 5),
     st.sampled_from(["", "n1", "n2"]),
     st.integers(0, 4),
     st.booleans(),
     st.sampled_from(["Pending", "Running", "Succeeded"]),
+    st.sampled_from(["", "t/llama"]),
 )
 
 
@@ -59,6 +69,7 @@ def test_what_nodes_have_left_follows_every_change_of_their_pods(changes: list[t
         assert [p["metadata"]["name"] for p in world.pods_on(name)] == sorted(
             p["metadata"]["name"] for p in kept.values() if is_ours(p) and p["spec"]["nodeName"] == name
         )
+    assert list(world.pods_with("t/llama")) == [p for _, p in sorted(kept.items()) if models(p)]
 
 
 def _gpus(body: dict[str, Any]) -> int:
