@@ -50,6 +50,7 @@ class Grant(Wire):
     include: list[str] = field(default_factory=list)
     exclude: list[str] = field(default_factory=list)
     sha256: dict[str, str] = field(default_factory=dict)  # of files by path, where the Model fixes them
+    tree: str = ""  # its digest, where the source publishes no hashes and the first pull has fixed them
     credential: SourceCredential | None = None
     current: bool = True  # this is the revision that the Model has now
     plain_http: bool = False  # the controller's configuration lists the host as one without TLS

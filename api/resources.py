@@ -119,6 +119,9 @@ class KnownRevision(Wire):
     bytes: Bytes = 0
     files: FileSelection | None = None
     sha256: FixedHashes = field(default_factory=dict)
+    unhashed: Annotated[
+        int, Meta(ge=0, description="Files of which nothing tells the content: the first pull fixes the tree.")
+    ] = 0
 
 
 Layout = Literal["plain", "hf"]

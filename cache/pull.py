@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Pulled", "pull"]
 
+NEW_BYTES = (
+    "ask whoever keeps the source; if the new bytes are right, give them a new name or version, or change spec.sha256"
+)
 NONE_GIVEN: Mapping[str, Digest] = MappingProxyType({})
 
 
@@ -47,6 +50,7 @@ def pull(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     sha256: Mapping[str, Digest] = NONE_GIVEN,
+    tree: Digest | None = None,
     layout: Layout = "plain",
     allow_executable: bool = False,
     trust_store: bool = False,
@@ -63,7 +67,7 @@ def pull(
     is present counts only where it came through the same place before (its repository, its bucket's prefix); all else
     is read through the reference and hashed, though stored once: a registry may name digests that it does not have.
 
-    ``sha256`` fixes files by their paths; it is for those whose source publishes none.
+    ``sha256`` fixes files by their paths, and ``tree`` all of them; they are for what the source publishes no hash of.
     ``allow_executable`` takes files of formats that run code when they are loaded; else they raise ExecutableContent.
     ``exchanges`` shares the pull with a group of nodes, and lets them read the tree afterwards.
     ``key`` records the pull under the caller's name of the model. ``limit`` may be shared with other pulls.
@@ -73,16 +77,20 @@ def pull(
     origin = Origin(reference, Filter(tuple(include), tuple(exclude), allow_executable), layout)
     place = Place(store.root, reference.place)
     pulled = _recorded(store, origin) if reference.is_pinned else None
-    if pulled is None or not _agrees(pulled.tree, sha256, layout=layout):
+    if pulled is None or not _agrees(pulled.tree, sha256, tree, layout=layout):
         resolved = _resolve(origin, options=options, exchanges=exchanges)
         resolved = replace(resolved, artifact=resolved.artifact.fixed(sha256))
         resolved.artifact.check(origin.wanted)
         origin = replace(origin, reference=resolved.reference)
+        if tree is not None and exchanges is not None:
+            from cache.together import fixed_by_peers
+
+            resolved = fixed_by_peers(resolved, tree, origin=origin, exchanges=exchanges)
         pulled = _present(store, resolved, origin=origin, place=place, trust_store=trust_store)
         if pulled is None:
             from cache.fetch import fetch  # the engine: a warm hit does without it, and without its import
 
-            with exhaustion("pulling"), _fixed(sha256, place=place):
+            with exhaustion("pulling"), _fixed(bool(sha256) or tree is not None, place=place):
                 fetched = fetch(
                     store,
                     resolved,
@@ -103,6 +111,7 @@ def pull(
                 bytes_reused=fetched.bytes_reused,
                 source=str(origin),
             )
+        _check_tree(pulled, tree)
         if exchanges is not None:
             from cache.together import share
 
@@ -115,23 +124,29 @@ def pull(
     return pulled
 
 
-def _agrees(tree: Tree, sha256: Mapping[str, Digest], *, layout: Layout) -> bool:
-    """Has it the files that are given? Arranged otherwise, which are published anyhow, they have other paths."""
+def _check_tree(pulled: Pulled, fixed: Digest | None) -> None:
+    if fixed is not None and pulled.tree.digest != fixed:
+        raise SourceChanged(
+            f"{pulled.source} made the tree {pulled.tree.digest} here, and {fixed} on the node that read it first",
+            hint=NEW_BYTES,
+        )
+
+
+def _agrees(tree: Tree, sha256: Mapping[str, Digest], fixed: Digest | None, *, layout: Layout) -> bool:
+    """Is it what is given? Arranged otherwise, which are published anyhow, files have other paths."""
     found = {file.path: file.digest for file in tree.files}
-    return layout != "plain" or all(found.get(path) == digest for path, digest in sha256.items())
+    given = layout != "plain" or all(found.get(path) == digest for path, digest in sha256.items())
+    return given and fixed in (None, tree.digest)
 
 
 @contextmanager
-def _fixed(sha256: Mapping[str, Digest], *, place: Place) -> Iterator[None]:
+def _fixed(given: bool, *, place: Place) -> Iterator[None]:
     try:
         yield
     except DigestMismatch as error:
-        if not sha256:
+        if not given:
             raise
-        raise SourceChanged(
-            f"{place.name}: {error.message}; this sha256 was given for it",
-            hint="ask whoever keeps the source; if the new bytes are right, change spec.sha256 of the Model",
-        ) from error
+        raise SourceChanged(f"{place.name}: {error.message}; its sha256 was fixed before", hint=NEW_BYTES) from error
 
 
 def _resolve(origin: Origin, *, options: SourceOptions, exchanges: Exchanges | None) -> Resolved:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection
+from dataclasses import replace
 
 from api.digest import Digest
 from api.errors import InvalidArtifact, UnsupportedSource
 from api.reference import OciReference
 from api.tree import Tree
-from cache.exchange.ask import ask_for_manifest
+from cache.exchange.ask import ask_for_manifest, ask_for_tree
 from cache.exchange.files import StoredBytes
 from cache.exchange.group import Exchanges
 from cache.exchange.holding import Holding, in_order, remember
@@ -50,6 +51,24 @@ def resolve_by_peers(origin: Origin, *, options: SourceOptions, exchanges: Excha
         return None  # the source says the same, and in its own words
 
 
+def fixed_by_peers(resolved: Resolved, tree: Digest, *, origin: Origin, exchanges: Exchanges) -> Resolved:
+    """With the hashes of a tree that was fixed before, where its source publishes none and a peer can list it."""
+    if _published(resolved.artifact):
+        return resolved
+    found = ask_for_tree(exchanges.group, exchange=origin.exchange, digest=tree)
+    return resolved if found is None else replace(resolved, artifact=_settled(resolved.artifact, found))
+
+
+def _published(artifact: Artifact) -> bool:
+    """Does the source tell the content of anything? Then everybody shares that, and nobody the rest."""
+    return bool(artifact.archives or any(f.size for f in artifact.files) or any(f.git_sha1 for f in artifact.unhashed))
+
+
+def _settled(artifact: Artifact, tree: Tree) -> Artifact:
+    """As all list it who know the tree that it made."""
+    return artifact if _published(artifact) else artifact.fixed({file.path: file.digest for file in tree.files})
+
+
 def shared_blobs(artifact: Artifact) -> tuple[WantedFile, ...]:
     """What a group shares of an artifact as its source describes it."""
     blobs = {file.digest: file.size for file in artifact.files}
@@ -58,7 +77,8 @@ def shared_blobs(artifact: Artifact) -> tuple[WantedFile, ...]:
 
 def share(store: Store, resolved: Resolved, tree: Tree, *, origin: Origin, exchanges: Exchanges) -> None:
     """Serve what is held whole now, from this process and from the next. ``origin`` is pinned. Raises DiskError."""
-    holding = Holding(origin.exchange, tree, shared_blobs(resolved.artifact), resolved.manifest)
+    blobs = shared_blobs(_settled(resolved.artifact, tree))
+    holding = Holding(origin.exchange, tree, blobs, resolved.manifest)
     remember(store, holding)
     exchanges.hold(holding)
 

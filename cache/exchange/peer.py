@@ -149,11 +149,14 @@ class PeerWatch:
             self._line.close()
 
 
-def manifest_of_peer(contact: Contact, *, access: Access | None, exchange: str, digest: Digest) -> bytes | None:
-    """The source's manifest, not checked; None where the peer has none. Raises SourceUnavailable or OSError."""
+def manifest_of_peer(contact: Contact, *, access: Access | None, exchange: str, name: str) -> bytes | None:
+    """The source's manifest by its digest, or that of a tree by 64 digits, not checked; None where the peer has none.
+
+    Raises SourceUnavailable or OSError.
+    """
     line = Line(contact, access=access, network=_WATCH)
     try:
-        response = line.get(f"/v2/warmset/{exchange}/manifests/{digest}")
+        response = line.get(f"/v2/warmset/{exchange}/manifests/{name}")
         body = response.read(MAX_MANIFEST_BYTES)
     finally:
         line.close()

@@ -144,6 +144,12 @@ class Cohorts:
             self._given[name, content] = seat
 
 
+def is_first(seat: Seat | None) -> bool:
+    """May a node with this seat say what the content is, where the source does not? One that was told to read it from
+    there, and no other: what a node reports must not become everybody's only because it was quick."""
+    return seat is None or (seat.number == 0 and not seat.above)
+
+
 def _content(model: NodeModel) -> Content:
     return model.model, model.revision
 

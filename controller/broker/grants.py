@@ -68,6 +68,7 @@ class Broker:
             include=known.files.include if known.files else [],
             exclude=known.files.exclude if known.files else [],
             sha256=known.sha256,
+            tree=model.status.tree if known.unhashed and request.revision == model.status.revision else "",
             credential=found,
             current=request.revision == model.status.revision,
             plain_http=self._sources.without_tls(reference, endpoint=endpoint),

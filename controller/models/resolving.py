@@ -158,6 +158,7 @@ def _success(model: Model, resolved: Resolved) -> ModelStatus:
         bytes=resolved.bytes,
         files=model.spec.files,
         sha256=model.spec.sha256,
+        unhashed=sum(1 for file in resolved.artifact.unhashed if not file.git_sha1),
     )
     before = [known for known in model.status.known if known.revision != resolved.revision]
     return ModelStatus(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from api import keys
+from controller.broker.cohorts import is_first
 from controller.models import resolving
 from controller.node_caches.warmth import has_agent
 from controller.reconcile.context import Context, Work
@@ -19,7 +20,9 @@ async def reconcile(context: Context, work: Work) -> float | None:
     if model is None or model.metadata.deletion_timestamp:
         return None
     if resolving.is_resolved(model):
-        status = resolving.verified(model, _trees(context, work, model.status.revision))
+        known = resolving.known_revision(model, model.status.revision)
+        trees = _trees(context, work, known.revision, unhashed=bool(known.unhashed))
+        status = resolving.verified(model, trees)
         if status != model.status:
             await resolving.write(context.client, model, status)
         return None
@@ -40,11 +43,12 @@ async def reconcile(context: Context, work: Work) -> float | None:
     return AGAIN_SOON_S if failure.retryable else AGAIN_S
 
 
-def _trees(context: Context, work: Work, revision: str) -> Iterator[str]:
+def _trees(context: Context, work: Work, revision: str, *, unhashed: bool) -> Iterator[str]:
     """What the nodes' agents say the revision's tree is."""
-    hashed = keys.model_key(work.namespace, work.name)
+    content = keys.model_key(work.namespace, work.name), revision
+    seats = context.world.seats.of(content)
     for name, cache in context.world.caches.items():
-        if has_agent(cache, context.world.nodes.get(name)):
+        if has_agent(cache, context.world.nodes.get(name)) and (not unhashed or is_first(seats.get(name))):
             for said in cache.status.models:
-                if (said.model, said.revision, said.state) == (hashed, revision, "Ready") and said.tree:
+                if (said.model, said.revision, said.state) == (*content, "Ready") and said.tree:
                     yield said.tree

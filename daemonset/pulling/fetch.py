@@ -61,6 +61,7 @@ def fetcher(
                 include=grant.include,
                 exclude=grant.exclude,
                 sha256={path: Digest(digest) for path, digest in grant.sha256.items()},
+                tree=Digest.parse(grant.tree) if grant.tree else None,
                 layout=grant.layout,
                 allow_executable=allow_executable,
                 workers=limits.workers,

@@ -136,6 +136,7 @@ class Node:
         self.address = me
         self.limit: Rate | None = None
         self.sha256: Mapping[str, Digest] = {}
+        self.tree: Digest | None = None
         self.cancel = threading.Event()
         self.exchanges = Exchanges(group or Group.listed(members, me=me, above=above))
         self.store = Store.open(root)
@@ -164,6 +165,7 @@ class Node:
                 exchanges=self.exchanges,
                 limit=self.limit,
                 sha256=self.sha256,
+                tree=self.tree,
                 cancel=self.cancel,
             )
         except Exception as error:

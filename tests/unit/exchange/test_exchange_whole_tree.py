@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from api.digest import Digest
+from api.errors import SourceChanged
 from cache.transfer.throttle import Rate
 from tests.support.exchange_group import MIB, Model, Node, free_address, pull_together, start_nodes
 from tests.support.fake_registry import FakeRegistry
 from tests.support.layers import tar
+from tests.support.pulling import contents
 
 
 def test_small_files_leave_the_origin_once_too(registry: FakeRegistry, stack: ExitStack, tmp_path: Path) -> None:
@@ -90,19 +92,48 @@ def test_a_manifest_that_is_not_what_its_digest_names_is_not_believed(
     model.check([node])
 
 
+@pytest.fixture
+def bucket(tmp_path: Path) -> dict[str, bytes]:
+    """The files of a folder that publishes no sha256, ``tmp_path / "bucket"``."""
+    files = {"model.gguf": os.urandom(5 * MIB), "config.json": b"{}", "empty": b""}
+    (tmp_path / "bucket").mkdir()
+    for name, content in files.items():
+        (tmp_path / "bucket" / name).write_bytes(content)
+    return files
+
+
 @pytest.mark.parametrize("given", [False, True])
 def test_files_whose_source_tells_no_sha256_are_shared_only_where_it_is_given(
-    stack: ExitStack, tmp_path: Path, given: bool
+    stack: ExitStack, tmp_path: Path, bucket: dict[str, bytes], given: bool
 ) -> None:
-    folder = tmp_path / "source"
-    folder.mkdir()
-    content = os.urandom(5 * MIB)
-    (folder / "model.gguf").write_bytes(content)
     nodes = start_nodes(stack, tmp_path, count=2)
     for node in nodes:
-        node.sha256 = {"model.gguf": Digest(hashlib.sha256(content).hexdigest())} if given else {}
-    pull_together(nodes, f"file://{folder}", plain_http="")
+        node.sha256 = {name: Digest(hashlib.sha256(data).hexdigest()) for name, data in bucket.items() if given}
+    pull_together(nodes, f"file://{tmp_path}/bucket", plain_http="")
     pulled = [node.pulled for node in nodes if node.pulled is not None]
-    assert [(one.path / "model.gguf").read_bytes() for one in pulled] == [content] * 2
-    copies = sum(one.bytes_origin for one in pulled) / len(content)
+    assert [contents(one.path) for one in pulled] == [bucket] * 2
+    copies = sum(one.bytes_origin for one in pulled) / sum(map(len, bucket.values()))
     assert copies <= 1.5 if given else copies == 2.0
+
+
+def test_once_a_tree_is_fixed_who_comes_later_reads_it_from_peers(
+    stack: ExitStack, tmp_path: Path, bucket: dict[str, bytes]
+) -> None:
+    first, late = start_nodes(stack, tmp_path, count=2)
+    pull_together([first], f"file://{tmp_path}/bucket", plain_http="")
+    assert first.pulled is not None
+    late.tree = first.pulled.tree.digest
+    pull_together([late], f"file://{tmp_path}/bucket", plain_http="")
+    assert late.pulled is not None
+    assert contents(late.pulled.path) == bucket
+    assert late.pulled.bytes_origin == 0
+
+
+def test_a_source_that_gives_a_later_node_other_bytes_is_refused_by_name(
+    stack: ExitStack, tmp_path: Path, bucket: dict[str, bytes]
+) -> None:
+    (node,) = start_nodes(stack, tmp_path, count=1)
+    node.tree = Digest("0" * 64)
+    with pytest.raises(SourceChanged, match="read it first"):
+        pull_together([node], f"file://{tmp_path}/bucket", plain_http="")
+    assert not node.exchanges._held

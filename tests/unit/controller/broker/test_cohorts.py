@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from api.cohort import MAX_SEATS, Seat
 from api.resources import NodeCache, NodeCacheSpec, NodeCacheStatus, NodeModel, NodeModelStatus, ObjectMeta
-from controller.broker.cohorts import GATHER_S, Cohorts, seats
+from controller.broker.cohorts import GATHER_S, Cohorts, is_first, seats
 from controller.cluster.seat_index import SeatIndex
 
 MODEL, REVISION = "a" * 32, "sha256:" + "1" * 64
@@ -229,6 +229,15 @@ def test_a_node_that_has_the_model_already_needs_no_seat() -> None:
     nodes.now += GATHER_S
     nodes.reconcile("r1.b")
     assert nodes.seat("r1.b") == Seat(nodes.seat("r1.b").cohort, 0, 1)  # type: ignore[union-attr]
+
+
+def test_only_a_node_that_reads_the_source_by_its_seat_says_what_it_gave() -> None:
+    first = place(*members("r1", 4))
+    below = place(*members("r2", 4), taken=first)
+    assert [is_first(first[name]) for name in members("r1", 4)] == [True, False, False, False]
+    assert not any(is_first(seat) for seat in below.values())
+    assert not is_first(place("r1.9", taken=first)["r1.9"])
+    assert is_first(None)  # nodes do not share, or it was there before
 
 
 def test_what_is_to_go_has_no_seat_and_waits_for_nobody() -> None:
