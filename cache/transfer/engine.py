@@ -252,9 +252,21 @@ def _whole(file: WantedFile, tools: Tools) -> bytes:
     """A small file in memory."""
     if file.size == 0:
         return b""
-    reader = BlobReader(tools.session, file.digest, size=file.size, start=0, stop=file.size, link=tools.link)
+    try:
+        return _read_whole(file, tools, sequential=False)
+    except RangesIgnored:  # a body broke, and cannot go on in the middle
+        return _read_whole(file, tools, sequential=True)
+
+
+def _read_whole(file: WantedFile, tools: Tools, *, sequential: bool) -> bytes:
+    reader = BlobReader(
+        tools.session, file.digest, size=file.size, start=0, stop=file.size, link=tools.link, sequential=sequential
+    )
     try:
         reader.fill(tools.scratch)
+    except RangesIgnored:
+        tools.link.meter.undo(reader.received)
+        raise
     finally:
         reader.close()
     return bytes(tools.scratch[: file.size])
