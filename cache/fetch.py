@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from api.digest import Digest
 from api.errors import Cancelled, DigestMismatch, SourceChanged
 from api.tree import Tree, TreeFile
 from cache.archives.unpack import overlaid, unpack
-from cache.exchange.group import Exchanges
 from cache.intake import Intake
 from cache.layouts import arrange
 from cache.origin import Origin
@@ -20,12 +20,14 @@ from cache.sources.oci.image import Change
 from cache.sources.source import Resolved, Session
 from cache.store.places import Known, Place
 from cache.store.store import Store
-from cache.together import fetch_together
 from cache.transfer.engine import Settings, transfer
 from cache.transfer.file import WantedFile
 from cache.transfer.plan import plan
 from cache.transfer.progress import Meter, Progress
 from cache.transfer.throttle import Rate
+
+if TYPE_CHECKING:
+    from cache.exchange.group import Exchanges
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,8 @@ class _Steps:
         return arranged.tree
 
     def _share(self, todo: Todo, exchanges: Exchanges) -> frozenset[Digest]:
+        from cache.together import fetch_together  # an exchange's libraries take as long to import as all else
+
         return fetch_together(
             self.resolved,
             present=frozenset(file.digest for file in todo.reused),

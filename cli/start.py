@@ -10,15 +10,14 @@ import sys
 
 
 def main() -> None:
+    gc.set_threshold(20_000)  # imports make many objects and no garbage: the default looks through them a hundred times
     if sys.argv[1:2] == ["pull"]:
-        gc.disable()  # nothing that imports make is garbage
         from cli.present import answer
 
         if answer(sys.argv[2:]):
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(0)  # taking an interpreter down piece by piece costs a tenth of such a pull
-        gc.enable()
     from cli.main import main as run
 
     run()
