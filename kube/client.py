@@ -1,7 +1,8 @@
 """A client for the Kubernetes API that speaks plain JSON objects.
 
 Credentials, TLS, proxies and token reload are kubernetes.aio's; the typed models of that library are left out,
-because importing them costs more memory than a node agent may take.
+because importing them costs more memory than a node agent may take. The package itself imports all of its parts, for
+0.3 s of processor time and 20 MiB: that is left to whoever connects.
 """
 
 from __future__ import annotations
@@ -12,17 +13,17 @@ import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
-from kubernetes.aio import config as kube_config
-from kubernetes.aio.client.api_client import ApiClient
-from kubernetes.aio.client.configuration import Configuration
 
 from api.errors import ClusterUnavailable
 from kube.resources import Resource
+
+if TYPE_CHECKING:
+    from kubernetes.aio.client.api_client import ApiClient
 
 Object = dict[str, Any]
 Objects = list[Object]  # named, because a method below takes the name `list`
@@ -60,6 +61,10 @@ class Client:
     @classmethod
     async def connect(cls, *, kubeconfig: Path | None = None, context: str | None = None) -> Self:
         """By the pod's service account inside a cluster, else by a kubeconfig ($KUBECONFIG, ~/.kube/config)."""
+        from kubernetes.aio import config as kube_config
+        from kubernetes.aio.client.api_client import ApiClient
+        from kubernetes.aio.client.configuration import Configuration
+
         configuration = Configuration()
         if kubeconfig is None and context is None and _in_cluster():
             kube_config.load_incluster_config(client_configuration=configuration)
@@ -236,6 +241,8 @@ def reading_kubeconfig(given: Path | None) -> Iterator[str]:
 
     Raises ClusterUnavailable where none is there, and in place of whatever reading it raises.
     """
+    from kubernetes.aio import config as kube_config
+
     paths = str(given) if given else kube_config.KUBE_CONFIG_DEFAULT_LOCATION
     if not any(Path(path).expanduser().exists() for path in paths.split(os.pathsep)):
         raise ClusterUnavailable(
