@@ -6,6 +6,7 @@ leads, this is what counts. A new leader reads it back from the NodeCaches (take
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -32,6 +33,7 @@ class Roster:
         self.enrolments: dict[Key, Enrolment] = {}
         self.ahead: dict[str, tuple[Wanted, ...]] = {}  # what groups that a workload has no pods for yet will want
         self._pods: dict[str, set[Key]] = {}
+        self._of_workload: dict[str, Counter[str]] = {}  # pods of each group, by the UID of the object at the top
         self._plans: dict[str, Plan] = {}
         self._by_node: dict[str, set[str]] = {}
 
@@ -40,13 +42,14 @@ class Roster:
     def enrol(self, pod: Key, enrolment: Enrolment) -> str | None:
         """Returns the group that the pod has left for this one, if any."""
         before = self.enrolments.get(pod)
-        if before is not None and before.member.id == enrolment.member.id:
+        if before is not None and before.member.id == enrolment.member.id and before.top.uid == enrolment.top.uid:
             self.enrolments[pod] = enrolment
             return None
         left = self.withdraw(pod)
         self.enrolments[pod] = enrolment
         self._pods.setdefault(enrolment.member.id, set()).add(pod)
-        return left
+        self._of_workload.setdefault(enrolment.top.uid, Counter())[enrolment.member.id] += 1
+        return None if left == enrolment.member.id else left
 
     def withdraw(self, pod: Key) -> str | None:
         """The pod is gone. Returns the group that it was in."""
@@ -57,10 +60,20 @@ class Roster:
         members.discard(pod)
         if not members:
             del self._pods[before.member.id]
+        groups = self._of_workload[before.top.uid]
+        groups.subtract([before.member.id])
+        if not groups[before.member.id]:
+            del groups[before.member.id]
+        if not groups:
+            del self._of_workload[before.top.uid]
         return before.member.id
 
     def groups(self) -> Iterable[str]:
         return tuple(self._pods)
+
+    def groups_of(self, top: Owner) -> Iterable[str]:
+        """Those of one workload."""
+        return tuple(self._of_workload.get(top.uid, ()))
 
     def pods(self, group: str) -> tuple[Key, ...]:
         return tuple(sorted(self._pods.get(group, ())))

@@ -1,4 +1,4 @@
-"""What every node offers to groups, kept from one look to the next, so that a look costs what has changed.
+"""Snapshots of the nodes for groups, made of what is kept from one look to the next: a look costs what has changed.
 
 Thousands of nodes are alike in each of thousands of looks. For each set of models that some group asks for there is a
 planner, and it is told only of nodes that World or Roster has noted since.

@@ -51,7 +51,7 @@ def group_facts(snapshots: Snapshots, group: str, *, limits: HoldLimits, only_he
         levels=snapshots.levels,
         placed=where,
         spread_key=spread,
-        crowds=_crowds(world, roster, enrolment, spread) if spread else {},
+        crowds=_crowds(world, roster, enrolment, spread) if spread and not only_held else {},
         shared=_shared(world, roster, enrolment.member),
         taken_domains=_taken_domains(world, roster, enrolment.member),
         expires=min((clock for clock in clocks if clock is not None), default=None),
@@ -62,11 +62,9 @@ def group_facts(snapshots: Snapshots, group: str, *, limits: HoldLimits, only_he
 def _crowds(world: World, roster: Roster, enrolment: Enrolment, spread: str) -> Mapping[str, int]:
     """Of the workload's other groups of the same kind."""
     found = []
-    for group in roster.groups():
+    for group in roster.groups_of(enrolment.top):
         other = roster.enrolment(group)
-        if other is None or group == enrolment.member.id or other.top.uid != enrolment.top.uid:
-            continue
-        if other.member.kind == enrolment.member.kind:
+        if other is not None and group != enrolment.member.id and other.member.kind == enrolment.member.kind:
             bound = (node(pod) for pod in living(world, roster, group))
             found.append({*bound, *roster.plan(group).all_nodes})
     return crowds(found, key=spread, nodes=world.nodes)
