@@ -78,6 +78,16 @@ RULES: dict[str, list[Schema]] = {
             "message": "layout is fixed at creation; make another Model",
         },
     ],
+    "Model": [
+        {
+            # As of the layout; before, an edit mends what cannot be pulled.
+            "rule": "!has(oldSelf.status) || !has(oldSelf.status.conditions)"
+            " || !oldSelf.status.conditions.exists(c, c.type == 'Verified' && c.status == 'True')"
+            " || (has(self.spec.files) == has(oldSelf.spec.files)"
+            " && (!has(self.spec.files) || self.spec.files == oldSelf.spec.files))",
+            "message": "spec.files is fixed once a node holds the model; make another Model",
+        },
+    ],
     "Placement": [
         {
             "rule": "[has(self.nodeSelector), has(self.nodes), has(self.groups), has(self.workload)]"

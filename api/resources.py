@@ -91,11 +91,14 @@ class SecretRef(Wire):
     name: Annotated[Name, Meta(description="A Secret in the Model's own namespace.")]
 
 
+Glob = Annotated[str, Meta(max_length=1024)]
+
+
 class FileSelection(Wire):
-    include: Annotated[list[str], Meta(max_length=64, description="Globs of files to take; none means all.")] = field(
+    include: Annotated[list[Glob], Meta(max_length=64, description="Globs of files to take; none means all.")] = field(
         default_factory=list
     )
-    exclude: Annotated[list[str], Meta(max_length=64, description="Globs of files to leave out.")] = field(
+    exclude: Annotated[list[Glob], Meta(max_length=64, description="Globs of files to leave out.")] = field(
         default_factory=list
     )
 
@@ -147,7 +150,7 @@ class ModelSpec(Wire):
             " host is used, none where none has. Not beside secretRef.",
         ),
     ] = field(default_factory=list)
-    files: Annotated[FileSelection | None, Meta(description="Which files of the source make the tree.")] = None
+    files: Annotated[FileSelection | None, Meta(description="Which files of the source make the tree. Fixed once a node holds them.")] = None
     sha256: FixedHashes = field(default_factory=dict)
     layout: Annotated[
         Layout,

@@ -98,6 +98,26 @@ async def test_a_model_s_layout_is_for_the_hub_and_stays(cluster: Client) -> Non
         await cluster.replace(MODELS, newest | {"spec": {"source": "hf://org/name"}})
 
 
+async def test_which_files_a_model_takes_may_be_mended_until_a_node_holds_them(cluster: Client) -> None:
+    made = await cluster.create(
+        MODELS, model("oci://r.example.com/llama", files={"include": ["*"]}), namespace="default"
+    )
+    source = made["spec"]["source"]
+    mended = {"source": source, "files": {"include": ["*.gguf"]}}
+    made = await cluster.replace(MODELS, made | {"spec": mended})
+    condition = {
+        "type": "Verified",
+        "status": "True",
+        "reason": "Verified",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }
+    made = await cluster.replace(MODELS, made | {"status": {"conditions": [condition]}}, subresource="status")
+    for edited in ({"source": source, "files": {"include": ["*"]}}, {"source": source}):
+        with pytest.raises(ApiError, match="fixed once a node holds the model"):
+            await cluster.replace(MODELS, made | {"spec": edited})
+    await cluster.replace(MODELS, made | {"spec": mended | {"platform": "linux/amd64"}})
+
+
 @pytest.mark.parametrize(
     "placement",
     [
