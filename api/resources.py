@@ -150,7 +150,9 @@ class ModelSpec(Wire):
             " host is used, none where none has. Not beside secretRef.",
         ),
     ] = field(default_factory=list)
-    files: Annotated[FileSelection | None, Meta(description="Which files of the source make the tree. Fixed once a node holds them.")] = None
+    files: Annotated[
+        FileSelection | None, Meta(description="Which files of the source make the tree. Fixed once a node holds them.")
+    ] = None
     sha256: FixedHashes = field(default_factory=dict)
     layout: Annotated[
         Layout,
