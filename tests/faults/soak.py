@@ -25,15 +25,18 @@ from pathlib import Path
 
 from api.errors import InUse, WarmsetError
 from api.tree import Tree
+from cache.archives.packing import Packing
 from cache.http.retry import RetryPolicy
 from cache.store import Store
 from tests.faults import oracle
 from tests.support.command import REPOSITORY
 from tests.support.fake_registry import FakeRegistry, Fault
+from tests.support.layers import layer, manifest
 from tests.support.pulling import bring
 
 AT_ONCE = 3
 MODELS = 36  # each thread has a third of them for itself, so that one's removal breaks no other's promise
+PACKINGS: tuple[Packing, ...] = ("tar", "tar+gzip", "tar+zstd")
 LONGEST_LIFE_S = 2.0
 FAULT_EVERY_S = 0.02
 MOST_BYTES = 256 << 20  # of memory, and
@@ -117,7 +120,13 @@ class Soak:
         for number in range(MODELS):
             sizes = [self._chance.randrange(3 << 20) for _ in range(self._chance.randrange(1, 5))]
             files = {f"{n}.gguf": self._chance.randbytes(size) for n, size in enumerate(sizes)}
-            registry.add_model(f"m/{number}", "v1", files | {"shared.safetensors": shared})
+            files["shared.safetensors"] = shared
+            if number % 4:
+                registry.add_model(f"m/{number}", "v1", files)
+            else:
+                packing = self._chance.choice(PACKINGS)
+                packed = manifest(registry, layer(files, packing=packing), packing=packing)
+                registry.add_manifest(f"m/{number}", "v1", packed)
 
     def life(self) -> None:
         """One life and its end. Raises Broken."""

@@ -31,7 +31,7 @@ from kube.client import Client, Object
 from kube.resources import NODE, POD
 from tests.support.broker import BrokerServer, serve_broker
 from tests.support.chart import NAMESPACE, render
-from tests.support.controlplane import ControlPlane
+from tests.support.controlplane import ControlPlane, without_space
 from tests.support.installation import apply, ensure_namespace, eventually, remove, service_account_token
 from tests.support.processes import Server, free_port, warmset
 from tests.support.registry import HOW_TO_GET, Registry, registry_missing
@@ -264,6 +264,23 @@ async def cpu_share(node: AgentNode, *, for_s: float) -> float:
     before = node.cpu_s()
     await asyncio.sleep(for_s)
     return (node.cpu_s() - before) / for_s
+
+
+async def test_while_etcd_has_no_space_it_pulls_and_serves_and_reports_afterwards(
+    node: AgentNode, pushed: Pushed, control_plane: ControlPlane
+) -> None:
+    async def served() -> bool:
+        with suppress(aiohttp.ClientError):  # no socket yet
+            return isinstance(await node.publish(wait_s=1.0), Publication)
+        return False
+
+    await node.desire(present(pushed))
+    async with without_space(control_plane):
+        node.start()
+        await eventually(served, what="the model mounted", within_s=60)
+        assert await node.model() is None
+        assert 1 <= node.log.count("status.not_written") <= 20
+    await node.becomes("Ready", within_s=60)
 
 
 async def test_killed_in_the_middle_it_resumes_and_gets_no_finished_chunk_again(

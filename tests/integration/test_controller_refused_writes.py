@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
@@ -14,7 +12,7 @@ from controller.objects.resources import WARM_SET
 from kube.client import ApiError, Client
 from kube.resources import NAMESPACE, NODE, POD
 from tests.support.control import TEAM, Control, agent_says, groups_on, make_model, make_node, pod
-from tests.support.controlplane import ControlPlane
+from tests.support.controlplane import ControlPlane, without_space
 from tests.support.installation import eventually
 
 LEAVING = "leaving"
@@ -33,23 +31,6 @@ async def failures(control: Control) -> float:
 
 async def free(client: Client) -> bool:
     return not (await client.get(POD, "one", namespace=TEAM))["spec"].get("schedulingGates")
-
-
-@asynccontextmanager
-async def without_space(plane: ControlPlane) -> AsyncIterator[None]:
-    """As once etcd's quota is used up: it takes nothing but deletions until the alarm is ended."""
-    async with aiohttp.ClientSession() as session:
-
-        async def alarm(action: str) -> None:
-            body = {"action": action, "alarm": "NOSPACE"}
-            async with session.post(f"{plane.etcd}/v3/maintenance/alarm", json=body) as answer:
-                assert answer.status == 200, await answer.text()
-
-        await alarm("ACTIVATE")
-        try:
-            yield
-        finally:
-            await alarm("DEACTIVATE")
 
 
 @pytest.fixture

@@ -41,7 +41,6 @@ NAMESPACE = "team-a"
 MODEL = "llama"
 SHARD_BYTES = 24 << 20
 WARM_WITHIN_S = 40.0
-RELEASED_WITHIN_S = 2.0
 
 
 @pytest.fixture
@@ -171,15 +170,14 @@ async def test_an_annotated_group_starts_warm(
     assert await look.condition("Warm") == "False"
     assert_blobs_verified(first, files)
 
-    # When both are, both gates go, within 2 s.
+    # When both are, both gates go; how soon is measured by benchmarks/gate.py.
     second.start_agent()
     await eventually(lambda: look.ready("node-b"), what="node-b warm", within_s=WARM_WITHIN_S)
 
     async def released() -> bool:
         return not any((await look.gates()).values())
 
-    took_s = await eventually(released, what="both gates gone", within_s=10)
-    assert took_s < RELEASED_WITHIN_S
+    await eventually(released, what="both gates gone", within_s=10)
     assert_blobs_verified(second, files)
 
     # The patch prefers the warm nodes by name and requires nothing that the group did not ask for.

@@ -9,11 +9,12 @@ from __future__ import annotations
 import http.client
 import ssl
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
 import yaml
 
 from tests.support.certificates import write_certificates
@@ -97,6 +98,23 @@ def control_plane_in_memory(folder: Path, *, alpha: Alpha = Alpha()) -> Iterator
             yield plane
         finally:
             plane.stop()
+
+
+@asynccontextmanager
+async def without_space(plane: ControlPlane) -> AsyncIterator[None]:
+    """As once etcd's quota is used up: it takes nothing but deletions until the alarm is ended."""
+    async with aiohttp.ClientSession() as session:
+
+        async def alarm(action: str) -> None:
+            body = {"action": action, "alarm": "NOSPACE"}
+            async with session.post(f"{plane.etcd}/v3/maintenance/alarm", json=body) as answer:
+                assert answer.status == 200, await answer.text()
+
+        await alarm("ACTIVATE")
+        try:
+            yield
+        finally:
+            await alarm("DEACTIVATE")
 
 
 def start_control_plane(folder: Path, *, data: Path | None = None, alpha: Alpha = Alpha()) -> ControlPlane:

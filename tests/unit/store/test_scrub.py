@@ -75,7 +75,7 @@ def test_the_rate_holds(store: Store) -> None:
     add_blob(store, bytes(100_000))
     began = time.monotonic()
     a_round(Scrub(store, bytes_per_second=500_000, stop=Event()))
-    assert 0.2 <= time.monotonic() - began < 5
+    assert time.monotonic() - began >= 0.2
 
 
 def test_being_told_to_stop_ends_a_blob_without_a_verdict(store: Store) -> None:

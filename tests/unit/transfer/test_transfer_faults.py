@@ -214,7 +214,7 @@ def test_a_limit_holds_for_all_workers_together(registry: FakeRegistry, store: S
     wanted = [blob(registry, 2 * MIB, seed=seed) for seed in range(3)]
     started = time.monotonic()
     fetch(repository, store, *wanted, limit=Rate(8 * MIB))
-    assert 0.4 < time.monotonic() - started < 3
+    assert time.monotonic() - started > 0.4
 
 
 def test_a_hundred_files_cost_one_connection_a_worker(
