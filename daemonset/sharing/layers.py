@@ -1,6 +1,7 @@
 """Archives' layers stay beside what was unpacked of them while the cohort may want them, and then go.
 
-Whoever pulls asks every member for its state several times a second, so silence means that nobody does.
+Whoever pulls asks every member for its state several times a second, or reads chunks from the cohort above, so silence
+means that nobody does.
 """
 
 from __future__ import annotations

@@ -167,6 +167,7 @@ class _Served:
             return _unknown()
         shared = digest in holding.tree.blobs or any(digest == blob.digest for blob in holding.blobs)
         if shared:
+            self._exchanges.asked(exchange)
             with suppress(FileNotFoundError):  # an archive's layer does not stay
                 opened = self._store.blob_path(digest).open("rb")
                 return sending(

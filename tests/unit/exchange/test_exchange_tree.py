@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -67,6 +68,16 @@ def test_a_cohort_that_is_warm_already_is_read_to_the_last_byte(model: Model, st
     pull_together(below, model.pinned, plain_http=model.registry.host)
     model.check(below)
     assert len(model.registry.seen) == before
+
+
+def test_what_a_cohort_below_reads_counts_as_asked_for(model: Model, stack: ExitStack, tmp_path: Path) -> None:
+    """Else an archive's layers would go while they are being read."""
+    first = start_nodes(stack, tmp_path / "first", count=2)
+    pull_together(first, model.pinned, plain_http=model.registry.host)
+    warm_at = time.monotonic()
+    below = start_nodes(stack, tmp_path / "below", count=1, above=[node.address for node in first])
+    pull_together(below, model.pinned, plain_http=model.registry.host)
+    assert [node.exchanges.unasked(since_s=time.monotonic() - warm_at) for node in first] == [[], []]
 
 
 def test_where_nobody_above_is_there_in_time_the_origin_is_read_once(
