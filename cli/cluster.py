@@ -110,8 +110,18 @@ def age(timestamp: str | None) -> str:
 def _named(error: ApiError) -> WarmsetError:
     kinds = {400: InvalidRequest, 401: Unauthorized, 403: Forbidden, 404: NotFound, 409: InvalidRequest}
     kind = kinds.get(error.status, InvalidRequest if error.status == 422 else ClusterUnavailable)
-    hint = "is Warmset installed in this cluster?" if error.status == 404 else ""
-    return kind(error.message or str(error), hint=hint)
+    return kind(error.message or str(error), hint=_hint(error))
+
+
+def _hint(error: ApiError) -> str:
+    if error.status == 404 and error.message.startswith("namespaces "):
+        return "name one that there is with --namespace"
+    hints = {
+        401: "log in to the cluster again, or choose a --context",
+        403: "ask for the role edit or admin in the namespace (docs/install.md); nodes are for administrators",
+        404: "is Warmset installed in this cluster?",
+    }
+    return hints.get(error.status, "")
 
 
 def _namespace_of_context(kubeconfig: Path | None, context: str | None) -> str:

@@ -10,13 +10,13 @@ import msgspec
 from api import keys
 from api.errors import InvalidRequest
 from api.resources import API_VERSION, WarmSet
-from cli.cluster import FIELD_MANAGER, Target, cluster_options, connected, run
+from cli.cluster import FIELD_MANAGER, Target, cluster_options, connected, find, run
 from cli.completion import MODELS, NODES
 from cli.output import Form, form_option, show
 from cli.planning import look, rate_option, report
 from cli.waiting import until
 from controller.objects import durations
-from controller.objects.resources import WARM_SET
+from controller.objects.resources import MODEL, WARM_SET
 from kube.client import Client, Object
 
 if TYPE_CHECKING:
@@ -134,9 +134,18 @@ async def _apply(body: Object, models: tuple[str, ...], target: Target, *, optio
         result = await client.patch(
             WARM_SET, name, body, namespace=target.namespace, kind="apply", field_manager=FIELD_MANAGER, force=True
         )
+        for missing in await _missing(client, result):
+            click.echo(f"there is no Model {missing} yet: create it, or correct the name", err=True)
         if not options["wait"]:
             return result
         found: Object = msgspec.to_builtins(
             await until(client, name, namespace=target.namespace, within=options["timeout"])
         )
         return found
+
+
+async def _missing(client: Client, warm_set: Object) -> list[str]:
+    """Models of its own namespace that are not there. Others' may be hidden from the user, and a workload's are made."""
+    namespace, spec = warm_set["metadata"]["namespace"], warm_set["spec"]
+    own = () if "workload" in spec["placement"] else (name for name in spec["models"] if "/" not in name)
+    return [name for name in own if await find(client, MODEL, name, namespace=namespace) is None]

@@ -104,6 +104,15 @@ async def test_status_shows_groups_nodes_and_bytes(control: Control, cluster: Cl
     assert found["status"]["groups"][0]["nodes"][0]["bytesDone"] == 500
 
 
+async def test_what_does_not_exist_is_said_with_what_to_do(control: Control, cli: Cli) -> None:
+    made = await cli("warm", "lama", "--selector", "pool=a", "-n", TEAM)
+    assert (made.code, made.out) == (0, "team/lama\n")
+    assert "there is no Model lama yet" in made.err
+    nowhere = await cli("warm", "llama", "--selector", "pool=a", "-n", "nowhere")
+    assert nowhere.code == 3
+    assert "hint: name one that there is with --namespace" in nowhere.err
+
+
 async def test_cool_gives_the_model_up(control: Control, cluster: Client, cli: Cli) -> None:
     await cli("warm", "llama", "--selector", "pool=a", "-n", TEAM)
     await agent_says(cluster, "n1", {"llama": "Ready"})
