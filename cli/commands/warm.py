@@ -145,7 +145,7 @@ async def _apply(body: Object, models: tuple[str, ...], target: Target, *, optio
 
 
 async def _missing(client: Client, warm_set: Object) -> list[str]:
-    """Models of its own namespace that are not there. Others' may be hidden from the user, and a workload's are made."""
+    """Models of its own namespace that are not there. Others' may be hidden from the user, a workload's are made."""
     namespace, spec = warm_set["metadata"]["namespace"], warm_set["spec"]
     own = () if "workload" in spec["placement"] else (name for name in spec["models"] if "/" not in name)
     return [name for name in own if await find(client, MODEL, name, namespace=namespace) is None]
