@@ -8,12 +8,12 @@ from api import keys
 from api.resources import Model, NodeCache, Timeline, WarmGroup, WarmSet
 from cli.cluster import age, find, state
 from cli.local import size_text
-from controller.admission.generated import warm_set_name
 from controller.cluster.owners import Owners, top
 from controller.groups import resolve
 from controller.objects import nodes
 from controller.objects.pods import MountedModel, claims, gates, models, mounted_model, node
 from controller.objects.resources import MODEL, NODE_CACHE, WARM_SET
+from controller.warm_sets.naming import warm_set_name
 from kube.client import ApiError, Client, Object
 from kube.resources import NODE, PERSISTENT_VOLUME, Resource
 

@@ -7,11 +7,12 @@ import asyncio
 from api.errors import InvalidRequest, NotFound
 from api.resources import WorkloadPlacement
 from cli.cluster import find
-from controller.admission.generated import warm_set_name, within
+from controller.admission.generated import within
 from controller.cluster.owners import KINDS
 from controller.groups.owner import of_object
 from controller.groups.templates import expected, teller
 from controller.models.requests import requests
+from controller.warm_sets.naming import warm_set_name
 from kube.client import Client, Object
 from kube.resources import Resource
 

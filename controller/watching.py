@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from api.resources import NodeCache, WarmSet, WarmSetSpec
-from controller.admission.generated import warm_set_name
 from controller.cluster.claims import keep_volume, trim_volume
 from controller.cluster.roster import Roster
 from controller.cluster.world import World, keep_pod, trim_pod
@@ -177,7 +176,7 @@ class Watching:
         enrolment = self._roster.enrolments.get((pod["metadata"]["namespace"], pod["metadata"]["name"]))
         if enrolment is not None:
             self._add("group", ("", enrolment.member.id))
-            self._add("warmset", (enrolment.member.namespace, warm_set_name(enrolment.top)))
+            self._add("warmset", enrolment.warm_set)
 
     def _add_nodes(self, names: Iterable[str]) -> None:
         for name in names:

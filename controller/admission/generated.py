@@ -6,8 +6,6 @@ namespace (its name is a hash of reference and Secret), so each is added as an o
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -20,19 +18,10 @@ from controller.groups import Owner
 from controller.models.requests import Request, requests
 from controller.objects.pods import Pod, models
 from controller.objects.resources import MODEL, WARM_SET
+from controller.warm_sets.naming import warm_set_name
 from kube.client import ApiError, Client
 from kube.reflector import Key
 from kube.resources import Resource
-
-_NOT_IN_A_NAME = re.compile(r"[^a-z0-9.-]+")
-
-
-def warm_set_name(top: Owner) -> str:
-    """``<kind>-<name>`` in lower case; a name too long for that ends in a hash of itself."""
-    name = _NOT_IN_A_NAME.sub("-", f"{top.kind}-{top.name}".lower())
-    if len(name) <= 200:
-        return name
-    return f"{name[:180]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
 async def ensure_models(client: Client, world: World, pod: Pod, *, top: Owner) -> None:

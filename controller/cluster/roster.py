@@ -15,6 +15,7 @@ from controller.groups import GroupMember, Owner
 from controller.models.wanted import Wanted
 from controller.objects.quantities import Resources, add
 from controller.planning.planner import Plan
+from controller.warm_sets.naming import warm_set_name
 from kube.reflector import Key
 
 
@@ -26,6 +27,11 @@ class Enrolment:
     chain: tuple[Owner, ...]
     top: Owner
 
+    @property
+    def warm_set(self) -> Key:
+        """The WarmSet of the workload."""
+        return self.member.namespace, warm_set_name(self.top)
+
 
 class Roster:
     def __init__(self) -> None:
@@ -33,7 +39,7 @@ class Roster:
         self.enrolments: dict[Key, Enrolment] = {}
         self.ahead: dict[str, tuple[Wanted, ...]] = {}  # what groups that a workload has no pods for yet will want
         self._pods: dict[str, set[Key]] = {}
-        self._of_workload: dict[str, Counter[str]] = {}  # pods of each group, by the UID of the object at the top
+        self._of_workload: dict[Key, Counter[str]] = {}  # pods of each group, by WarmSet
         self._plans: dict[str, Plan] = {}
         self._by_node: dict[str, set[str]] = {}
 
@@ -42,13 +48,13 @@ class Roster:
     def enrol(self, pod: Key, enrolment: Enrolment) -> str | None:
         """Returns the group that the pod has left for this one, if any."""
         before = self.enrolments.get(pod)
-        if before is not None and before.member.id == enrolment.member.id and before.top.uid == enrolment.top.uid:
+        if before is not None and before.member.id == enrolment.member.id and before.warm_set == enrolment.warm_set:
             self.enrolments[pod] = enrolment
             return None
         left = self.withdraw(pod)
         self.enrolments[pod] = enrolment
         self._pods.setdefault(enrolment.member.id, set()).add(pod)
-        self._of_workload.setdefault(enrolment.top.uid, Counter())[enrolment.member.id] += 1
+        self._of_workload.setdefault(enrolment.warm_set, Counter())[enrolment.member.id] += 1
         return None if left == enrolment.member.id else left
 
     def withdraw(self, pod: Key) -> str | None:
@@ -60,20 +66,20 @@ class Roster:
         members.discard(pod)
         if not members:
             del self._pods[before.member.id]
-        groups = self._of_workload[before.top.uid]
+        groups = self._of_workload[before.warm_set]
         groups.subtract([before.member.id])
         if not groups[before.member.id]:
             del groups[before.member.id]
         if not groups:
-            del self._of_workload[before.top.uid]
+            del self._of_workload[before.warm_set]
         return before.member.id
 
     def groups(self) -> Iterable[str]:
         return tuple(self._pods)
 
-    def groups_of(self, top: Owner) -> Iterable[str]:
-        """Those of one workload."""
-        return tuple(self._of_workload.get(top.uid, ()))
+    def groups_of(self, warm_set: Key) -> Iterable[str]:
+        """Those of the workload that the WarmSet is for."""
+        return tuple(self._of_workload.get(warm_set, ()))
 
     def pods(self, group: str) -> tuple[Key, ...]:
         return tuple(sorted(self._pods.get(group, ())))

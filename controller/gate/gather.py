@@ -62,7 +62,7 @@ def group_facts(snapshots: Snapshots, group: str, *, limits: HoldLimits, only_he
 def _crowds(world: World, roster: Roster, enrolment: Enrolment, spread: str) -> Mapping[str, int]:
     """Of the workload's other groups of the same kind."""
     found = []
-    for group in roster.groups_of(enrolment.top):
+    for group in roster.groups_of(enrolment.warm_set):
         other = roster.enrolment(group)
         if other is not None and group != enrolment.member.id and other.member.kind == enrolment.member.kind:
             bound = (node(pod) for pod in living(world, roster, group))

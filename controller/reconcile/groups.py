@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 
 import structlog
 
-from controller.admission.generated import warm_set_name
 from controller.cluster.roster import Enrolment
 from controller.gate.composites import PARTS_WARMING, is_settled, together
 from controller.gate.decide import Decision, GroupFacts, decide, suffices
@@ -133,4 +132,4 @@ def _touch(context: Context, group: str, nodes: frozenset[str], enrolment: Enrol
     for name in nodes:
         context.node(name)
     if enrolment is not None:
-        context.warm_set(enrolment.member.namespace, warm_set_name(enrolment.top))
+        context.warm_set(*enrolment.warm_set)

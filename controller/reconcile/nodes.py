@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 
 from api.resources import WarmSet
-from controller.admission.generated import warm_set_name
 from controller.cluster.roster import Enrolment, Roster
 from controller.cluster.seat_index import Content
 from controller.cluster.world import World
@@ -147,7 +146,7 @@ def _of_group(world: World, roster: Roster, group: str) -> Iterator[Desire]:
 
 def _made_for(world: World, enrolment: Enrolment) -> WarmSet | None:
     """The workload's WarmSet, in which its priority and retention can be set."""
-    return world.warm_sets.get((enrolment.member.namespace, warm_set_name(enrolment.top)))
+    return world.warm_sets.get(enrolment.warm_set)
 
 
 def _ahead(world: World, roster: Roster, group: str) -> Iterator[Desire]:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from api.resources import Placement, Timeline, WarmSet
-from controller.admission.generated import warm_set_name
 from controller.cluster.roster import Enrolment
 from controller.gate.gather import living
 from controller.models import permitted
@@ -79,14 +78,10 @@ def of_workload(context: Context, warm_set: WarmSet, *, now: datetime) -> list[G
 
 def workload_groups(context: Context, warm_set: WarmSet) -> Iterator[tuple[str, Enrolment, tuple[Pod, ...]]]:
     """The living groups of the workload that the WarmSet was made for."""
-    for group in context.roster.groups():
-        enrolment = context.roster.enrolment(group)
-        if enrolment is None or enrolment.member.namespace != warm_set.metadata.namespace:
-            continue
-        if warm_set_name(enrolment.top) == warm_set.metadata.name:
-            pods = living(context.world, context.roster, group)
-            if pods:
-                yield group, enrolment, pods
+    for group in context.roster.groups_of((warm_set.metadata.namespace, warm_set.metadata.name)):
+        enrolment, pods = context.roster.enrolment(group), living(context.world, context.roster, group)
+        if enrolment is not None and pods:
+            yield group, enrolment, pods
 
 
 def warmth_on(context: Context, names: Iterable[str], wanted: tuple[Wanted, ...]) -> tuple[Warmth, ...]:

@@ -10,6 +10,7 @@ from controller.kueue.check import Answer, answer
 from controller.kueue.watch import admission_checks, workloads
 from controller.kueue.workload import Workload
 from controller.reconcile.context import Context, Work
+from controller.warm_sets.naming import warm_set_name
 from kube.client import Object
 from kube.resources import Resource
 
@@ -29,7 +30,7 @@ async def reconcile(context: Context, work: Work) -> float | None:
     if not ours:
         return None
     top = Owner(api_version=workload.api_version, kind="Workload", name=workload.name, uid=workload.uid)
-    key = (workload.namespace, generated.warm_set_name(top))
+    key = (workload.namespace, warm_set_name(top))
     now = datetime.now(UTC)
     found = answer(
         workload,

@@ -36,4 +36,4 @@ def test_groups_follow_their_pods(changes: list[tuple[str, tuple[str, str] | Non
         assert roster.pods(group) == tuple(("team", n) for n, found in sorted(kept.items()) if found.member.id == group)
     for top in "tu":
         of_top = {found.member.id for found in kept.values() if found.top.uid == top}
-        assert set(roster.groups_of(enrolment("g", top).top)) == of_top
+        assert set(roster.groups_of(("team", f"k-{top}"))) == of_top
