@@ -14,7 +14,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from api.resources import Layout, Wire
+from api.fields import Wire
+from api.resources import Layout
 
 # How far inside the source's host may lie, by what an administrator has said of it (docs/security.md): on the open
 # internet, in a private network too, or anywhere.

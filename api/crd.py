@@ -15,8 +15,9 @@ from typing import Any
 import msgspec
 import yaml
 
+from api.fields import Wire
 from api.reference import SCHEMES
-from api.resources import GROUP, VERSION, Model, NodeCache, WarmSet, Wire
+from api.resources import GROUP, VERSION, Model, NodeCache, WarmSet
 
 Schema = dict[str, Any]
 

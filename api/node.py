@@ -18,7 +18,8 @@ from __future__ import annotations
 
 from msgspec import field
 
-from api.resources import NodeModelStatus, PeerSetAside, Wire
+from api.fields import Wire
+from api.resources import NodeModelStatus, PeerSetAside
 
 MAX_WAIT_S = 100.0  # kubelet gives an RPC 120 s (csiTimeout); the rest is for the mount and the answer
 

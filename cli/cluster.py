@@ -15,7 +15,8 @@ import click
 import msgspec
 
 from api.errors import ClusterUnavailable, Forbidden, InvalidRequest, NotFound, Unauthorized, WarmsetError
-from api.resources import Condition, WarmSet
+from api.fields import Condition
+from api.resources import WarmSet
 from controller.objects.resources import WARM_SET
 from kube.client import ApiError, Client, Object, reading_kubeconfig
 from kube.resources import Resource

@@ -6,7 +6,8 @@ import click
 import msgspec
 
 from api.errors import InvalidRequest
-from api.resources import GroupPlacement, ObjectMeta, Placement, WarmSet, WarmSetSpec
+from api.fields import ObjectMeta
+from api.resources import GroupPlacement, Placement, WarmSet, WarmSetSpec
 from cli.cluster import Target, cluster_options, connected, find, run
 from cli.completion import ClusterName
 from cli.output import Form, form_option

@@ -15,7 +15,8 @@ import msgspec
 import structlog
 
 from api import keys
-from api.resources import Model, NodeCache, WarmSet, Wire
+from api.fields import Wire
+from api.resources import Model, NodeCache, WarmSet
 from controller.cluster.claims import Claims
 from controller.cluster.flavors import NodeLabels
 from controller.cluster.journal import Journal

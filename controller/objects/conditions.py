@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal
 
-from api.resources import Condition
+from api.fields import Condition
 from controller.objects.durations import format_time
 
 

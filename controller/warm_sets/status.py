@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from api.resources import Condition, GroupNode, Timeline, WarmGroup, WarmSet, WarmSetStatus
+from api.fields import Condition
+from api.resources import GroupNode, Timeline, WarmGroup, WarmSet, WarmSetStatus
 from controller.models.wanted import Problem
 from controller.node_caches.warmth import Warmth
 from controller.objects.conditions import with_condition

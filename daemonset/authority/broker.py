@@ -10,8 +10,8 @@ import msgspec
 
 from api.broker import Cohort, CohortRequest, Grant, GrantRequest
 from api.errors import ClusterUnavailable, Forbidden, NotFound, RateLimited, WarmsetError, error_class
+from api.fields import Wire
 from api.node import NodeError
-from api.resources import Wire
 from daemonset.config import Broker
 from daemonset.pulling.desired import Desired
 

@@ -18,7 +18,7 @@ import structlog
 
 from api.broker import Grant
 from api.errors import DiskError, Forbidden, NotFound, WarmsetError
-from api.resources import Wire
+from api.fields import Wire
 from cache.store.files import replace_durably
 from daemonset.pulling.desired import Desired
 

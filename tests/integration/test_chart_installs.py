@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
+from api.fields import ObjectMeta
 from api.keys import GATE, MODEL, PROTECTED
-from api.resources import API_VERSION, ObjectMeta, Placement, WarmSet, WarmSetSpec
+from api.resources import API_VERSION, Placement, WarmSet, WarmSetSpec
 from controller.objects.nodes import PROTECTIONS, NodeView
 from controller.warm_sets import engine_images
 from kube.client import ApiError, Client, Object

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from api.fields import ObjectMeta
 from api.resources import (
     API_VERSION,
     GroupPlacement,
@@ -15,7 +16,6 @@ from api.resources import (
     NodeCache,
     NodeCacheSpec,
     NodeModel,
-    ObjectMeta,
     Placement,
     WarmSet,
     WarmSetSpec,

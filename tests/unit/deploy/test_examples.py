@@ -11,8 +11,9 @@ import yaml
 
 import daemonset.config
 from api import keys
+from api.fields import ObjectMeta
 from api.reference import parse_reference
-from api.resources import Model, ModelSpec, ObjectMeta
+from api.resources import Model, ModelSpec
 from controller.admission.mutate import mutate
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "deploy" / "examples"

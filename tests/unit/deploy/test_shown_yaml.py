@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 
 import daemonset.config
-from api.resources import Model, ModelSpec, ObjectMeta
+from api.fields import ObjectMeta
+from api.resources import Model, ModelSpec
 from controller.admission.mutate import mutate
 from csi import attributes
 from tests.support.pages import yaml_blocks

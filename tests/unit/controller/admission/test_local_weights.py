@@ -6,7 +6,8 @@ import copy
 from typing import Any
 
 from api import keys
-from api.resources import Model, ModelSpec, ModelStatus, ObjectMeta
+from api.fields import ObjectMeta
+from api.resources import Model, ModelSpec, ModelStatus
 from controller.admission.inherited import inherited
 from controller.admission.mutate import mutate
 from controller.groups import Owner

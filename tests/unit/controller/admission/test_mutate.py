@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from api import keys
 from api.errors import Forbidden, InvalidReference, InvalidRequest, NotFound, WarmsetError
-from api.resources import Model, ModelSpec, ModelStatus, ObjectMeta
+from api.fields import ObjectMeta
+from api.resources import Model, ModelSpec, ModelStatus
 from controller.admission.mutate import mutate
 from controller.models.requests import requests
 from controller.objects.pods import MountedModel

@@ -9,7 +9,8 @@ import pytest
 
 from api import keys
 from api.errors import InvalidRequest
-from api.resources import Model, ModelSpec, ModelStatus, ObjectMeta
+from api.fields import ObjectMeta
+from api.resources import Model, ModelSpec, ModelStatus
 from controller.admission.mutate import mutate
 from tests.support.jsonpatch import apply
 

@@ -10,7 +10,8 @@ import pytest
 
 from api import keys
 from api.errors import InvalidRequest
-from api.resources import Model, ModelSpec, ModelStatus, ObjectMeta
+from api.fields import ObjectMeta
+from api.resources import Model, ModelSpec, ModelStatus
 from controller.admission.webhook import Webhook
 from controller.cluster.owners import Owners
 from controller.cluster.world import World

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.cohort import MAX_SEATS, Seat
-from api.resources import NodeCache, NodeCacheSpec, NodeCacheStatus, NodeModel, NodeModelStatus, ObjectMeta
+from api.fields import ObjectMeta
+from api.resources import NodeCache, NodeCacheSpec, NodeCacheStatus, NodeModel, NodeModelStatus
 from controller.broker.cohorts import GATHER_S, Cohorts, is_first, seats
 from controller.cluster.seat_index import SeatIndex
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from api import keys
-from api.resources import GroupPlacement, ObjectMeta, Placement, WarmSet, WarmSetSpec
+from api.fields import ObjectMeta
+from api.resources import GroupPlacement, Placement, WarmSet, WarmSetSpec
 from controller.cluster.preview import preview, world_of
 from controller.cluster.world import World
 from controller.models.wanted import Wanted

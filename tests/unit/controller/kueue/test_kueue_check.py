@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from api import keys
-from api.resources import Condition, ObjectMeta, Placement, WarmSet, WarmSetSpec, WarmSetStatus
+from api.fields import Condition, ObjectMeta
+from api.resources import Placement, WarmSet, WarmSetSpec, WarmSetStatus
 from controller.kueue.check import MOST_NODES, Answer, answer
 from controller.kueue.workload import Place, PodSet, Workload, admission_check
 from controller.objects.nodes import HOSTNAME, NodeView

@@ -9,8 +9,9 @@ from typing import Any, cast
 import pytest
 
 from api.errors import InvalidRequest, Unauthorized
+from api.fields import ObjectMeta
 from api.reference import parse_reference
-from api.resources import Model, ModelSpec, ObjectMeta, SecretRef
+from api.resources import Model, ModelSpec, SecretRef
 from controller.models.credentials import credential, for_host
 from kube.client import ApiError, Client
 

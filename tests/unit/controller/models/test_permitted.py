@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from api.fields import ObjectMeta
 from api.resources import (
     Model,
     ModelSpec,
@@ -11,7 +12,6 @@ from api.resources import (
     NodeCache,
     NodeCacheStatus,
     NodeModelStatus,
-    ObjectMeta,
     Placement,
     WarmSet,
     WarmSetSpec,

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from api.errors import NotFound
-from api.resources import FileSelection, KnownRevision, Model, ModelSpec, ModelStatus, ObjectMeta
+from api.fields import ObjectMeta
+from api.resources import FileSelection, KnownRevision, Model, ModelSpec, ModelStatus
 from cache.sources.oci.mediatypes import OCI_INDEX, OCI_MANIFEST
 from controller.config import Sources
 from controller.models.resolving import known_revision, reconcile

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from api import keys
-from api.resources import NodeCache, NodeCacheStatus, NodeModelStatus, ObjectMeta
+from api.fields import ObjectMeta
+from api.resources import NodeCache, NodeCacheStatus, NodeModelStatus
 from controller.node_caches.corruption import readers
 from controller.objects.pods import MountedModel, Mounting
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from api import keys
-from api.resources import NodeCache, NodeCacheSpec, NodeCacheStatus, NodeModel, NodeModelStatus, ObjectMeta
+from api.fields import ObjectMeta
+from api.resources import NodeCache, NodeCacheSpec, NodeCacheStatus, NodeModel, NodeModelStatus
 from controller.node_caches.eviction import Room, room
 
 

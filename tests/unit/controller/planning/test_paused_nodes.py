@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from api.resources import NodeCache, NodeCacheStatus, NodeModelStatus, ObjectMeta
+from api.fields import ObjectMeta
+from api.resources import NodeCache, NodeCacheStatus, NodeModelStatus
 from controller.models.wanted import Wanted
 from controller.node_caches.warmth import warmth
 from controller.objects import nodes

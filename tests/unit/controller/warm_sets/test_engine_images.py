@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from api import keys
-from api.resources import ObjectMeta, Placement, WarmSet, WarmSetSpec
+from api.fields import ObjectMeta
+from api.resources import Placement, WarmSet, WarmSetSpec
 from controller.objects.nodes import NodeView
 from controller.warm_sets.engine_images import is_there, name, outcome, pod
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from api.resources import Condition, ObjectMeta, Placement, Retention, WarmSet, WarmSetSpec, WarmSetStatus
+from api.fields import Condition, ObjectMeta
+from api.resources import Placement, Retention, WarmSet, WarmSetSpec, WarmSetStatus
 from controller.objects.durations import format_time
 from controller.objects.pods import MountedModel, Mounting
 from controller.warm_sets.retention import asks, expires, in_use, last_used

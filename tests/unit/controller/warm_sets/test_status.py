@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from api.resources import GroupPlacement, NodeModelStatus, ObjectMeta, Placement, WarmSet, WarmSetSpec, WarmSetStatus
+from api.fields import ObjectMeta
+from api.resources import GroupPlacement, NodeModelStatus, Placement, WarmSet, WarmSetSpec, WarmSetStatus
 from controller.models.wanted import Problem
 from controller.node_caches.warmth import Warmth
 from controller.warm_sets.status import MOST_GROUPS, MOST_NODES, GroupReport, status
