@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -15,8 +14,9 @@ from controller.cluster.owners import KINDS
 from controller.config import Quota
 from controller.objects.nodes import PROTECTIONS
 from controller.objects.resources import WARM_SET
-from kube.client import ApiError, Client, Object
+from kube.client import Client, Object
 from kube.resources import EVENT, NAMESPACE, NODE, POD, Resource
+from tests.support import crds
 from tests.support.control import (
     MODEL_BYTES,
     TEAM,
@@ -29,7 +29,6 @@ from tests.support.control import (
     wanted_on,
 )
 from tests.support.installation import eventually
-from tests.support.kueue import install
 from tests.support.workload_crds import define, undefine
 
 TAINT = "startup-taint.cluster-autoscaler.kubernetes.io/warmset"
@@ -118,14 +117,6 @@ async def sets(cluster: Client) -> AsyncIterator[Resource]:
     """DisaggregatedSets, served."""
     resource = KINDS["disaggregatedset.x-k8s.io/v1", "DisaggregatedSet"]
     await define(cluster)
-
-    async def served() -> bool:
-        with suppress(ApiError):
-            await cluster.list(resource)
-            return True
-        return False
-
-    await eventually(served, what="DisaggregatedSets")
     yield resource
     await undefine(cluster)
 
@@ -287,7 +278,7 @@ async def test_a_node_is_protected_while_a_plan_holds_it_and_joins_when_it_is_wa
 
 async def test_a_node_that_kueue_places_on_by_topology_keeps_no_taint(cluster: Client) -> None:
     flavors = FLAVORS[0]
-    await install(cluster, flavors)
+    await crds.install(cluster, crds.definition(flavors))
     spec = {"nodeLabels": {"pool": "tas"}, "topologyName": "default"}
     flavor = {"apiVersion": flavors.api_version, "kind": flavors.kind, "metadata": {"name": "tas"}, "spec": spec}
     await cluster.create(flavors, flavor)
@@ -305,7 +296,7 @@ async def test_a_node_that_kueue_places_on_by_topology_keeps_no_taint(cluster: C
             events = await cluster.list(EVENT, namespace="default")
             assert [e["regarding"]["name"] for e in events if e["reason"] == "TaintOnKueueNode"] == ["n1"]
     finally:
-        await cluster.delete(flavors, "tas")
+        await crds.uninstall(cluster, flavors)
 
 
 async def test_engine_images_are_pulled_by_pods_that_go_when_they_are_there(control: Control, cluster: Client) -> None:
