@@ -146,7 +146,7 @@ def _plan(facts: GroupFacts, *, lenient: bool = False) -> Plan:
     own = [node.candidate(held=True) for node in facts.nodes.some(facts.held)]
     planner, settled = facts.nodes.planner, list(facts.shared)
     for index, shared in enumerate(facts.shared):
-        if not shared.value:
+        if not shared.value:  # the first part of a whole chooses for all: a domain that has room for the others too
             demand = _demand(replace(facts, shared=tuple(settled)))
             all_pods = replace(demand, pods=demand.pods + shared.others, topology_key=shared.key, domain="")
             found = planner.plan(replace(all_pods, taken_domains=frozenset()), instead=own, lenient=lenient)
