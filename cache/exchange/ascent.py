@@ -90,7 +90,7 @@ class Ascent:
 
     def _part(self, job: Job, chunk: int, start: int, stop: int, scratch: memoryview) -> bool:
         refused: set[int] = set()
-        began = time.monotonic()
+        began = time.monotonic()  # to ask the one that is asked
         while not (self._carrier.coordinator.void(job) or self._stop.is_set()):
             now = time.monotonic()
             with self._lock:
@@ -100,6 +100,7 @@ class Ascent:
                 if not patient:
                     return False
                 self._stop.wait(AGAIN_S)
+                began = time.monotonic()
                 continue
             try:
                 whole = self._read(job, member, start, stop, scratch, since=began)
