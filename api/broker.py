@@ -34,7 +34,7 @@ class SourceCredential(Wire):
     username: str = ""
     password: str = ""
     identity_token: str = ""
-    endpoint: str = ""  # of an S3 service that is not AWS's own
+    endpoint: str = ""  # of a service of buckets that is not the cloud's own
     region: str = ""
 
     def __repr__(self) -> str:  # never in a log

@@ -70,8 +70,8 @@ class Sources(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise Forbidden(f"sources at {host} are not allowed here", hint="ask the cluster's administrator")
 
     def check_endpoint(self, url: str) -> None:
-        """An S3 service that a Secret names; none is one as well. Raises Forbidden unless the list names its host: the
-        library connects by itself, so that nothing judges where the name leads."""
+        """A service of buckets that a Secret names; none is one as well. Raises Forbidden unless the list names its
+        host: the library connects by itself, so that nothing judges where the name leads."""
         scheme, _, rest = url.partition("://")
         host = rest.partition("/")[0]
         if url and not (self._names(host) and (scheme == "https" or (scheme == "http" and host in self.plain_http))):

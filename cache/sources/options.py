@@ -19,7 +19,7 @@ class Credential:
     username: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
     identity_token: str = field(default="", repr=False)
-    endpoint: str = ""  # URL of an S3 service that is not AWS's own
+    endpoint: str = ""  # URL of a service of buckets that is not the cloud's own
     region: str = ""
 
 

@@ -45,7 +45,8 @@ def for_url(secret: Mapping[str, Any], reference: UrlReference, *, name: str) ->
     if reference.scheme == "az":
         account, sas = found.required("AZURE_STORAGE_ACCOUNT_NAME"), found.get("AZURE_STORAGE_SAS_TOKEN")
         key = "" if sas else found.required("AZURE_STORAGE_ACCOUNT_KEY")
-        return SourceCredential(host=host, username=account, password=key, identity_token=sas)
+        endpoint = found.get("AZURE_STORAGE_ENDPOINT")
+        return SourceCredential(host=host, username=account, password=key, identity_token=sas, endpoint=endpoint)
     if token := found.get("token"):
         return SourceCredential(host=host, identity_token=token)
     return SourceCredential(host=host, username=found.required("username"), password=found.required("password"))

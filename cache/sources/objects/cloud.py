@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from api.errors import (
     Forbidden,
     InvalidReference,
-    InvalidRequest,
     NotFound,
     RateLimited,
     SourceChanged,
@@ -23,9 +20,10 @@ from api.errors import (
 from api.reference import UrlReference
 from cache.http.retry import PATIENCE, with_retries
 from cache.sources.artifact import Filter
+from cache.sources.objects.buckets import open_bucket
 from cache.sources.objects.listing import Listed, Listing
 from cache.sources.objects.pieces import PieceSession
-from cache.sources.options import Credential, SourceOptions
+from cache.sources.options import SourceOptions
 from cache.sources.source import Resolved
 
 if TYPE_CHECKING:
@@ -36,7 +34,13 @@ _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}")
 _CODE = re.compile(r"<Code>([A-Za-z0-9]{1,60})</Code>")
 _STATUS = re.compile(r"non-2xx status code: ([0-9]{3})\b")
 _CLOCK = "RequestTimeTooSkewed"
-_REFUSED_LOGINS = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken")
+_REFUSED_LOGINS = (
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+    "InvalidToken",
+    "AuthenticationFailed",
+)
 
 
 def resolve_cloud(reference: UrlReference, *, options: SourceOptions, wanted: Filter) -> Resolved:
@@ -64,72 +68,6 @@ def resolve_cloud(reference: UrlReference, *, options: SourceOptions, wanted: Fi
     )
 
 
-def open_bucket(
-    scheme: str, bucket: str, *, options: SourceOptions, environ: Mapping[str, str] = os.environ
-) -> ObjectStore:
-    """The credential for this bucket; else the user's own environment where that is allowed; else nobody's.
-
-    The library reads the environment by itself, whatever it is given: each branch below shuts out what is not ours to
-    use. Where a bucket's service is (AWS_ENDPOINT_URL) is an administrator's choice and always read, unless the
-    credential says it.
-    """
-    given = options.credential if options.credential is not None and options.credential.host == bucket else None
-    anonymous = given is None and not options.ambient
-    endpoint = given.endpoint if given is not None else ""
-    endpoint = endpoint or environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL") or ""
-    host = endpoint.partition("://")[2].partition("/")[0]
-    common: dict[str, Any] = {
-        "client_options": {
-            "timeout": "30s",  # of one piece
-            "connect_timeout": "10s",
-            "allow_http": options.ambient or host in options.plain_http,
-        },
-        "retry_config": {"max_retries": 1, "retry_timeout": timedelta(seconds=30)},  # our own policy does the rest
-    }
-    if scheme == "s3":
-        if given is not None:
-            common["credential_provider"] = lambda: _s3_credential(given)
-            if given.endpoint:
-                common["endpoint"] = given.endpoint
-            if given.region:
-                common["region"] = given.region
-        elif anonymous:
-            common["skip_signature"] = True
-    elif scheme == "gs":
-        if given is not None:
-            common["service_account_key"] = given.password
-        elif anonymous:
-            common["skip_signature"] = True
-    elif given is not None:
-        login = {"sas_key": given.identity_token} if given.identity_token else {"account_key": given.password}
-        common |= {"account_name": given.username, **login}
-    elif anonymous:
-        raise Unauthorized("a container on Azure needs its account's name", hint="give a credential for it")
-    return _make(scheme, bucket, common)
-
-
-def _make(scheme: str, bucket: str, settings: dict[str, Any]) -> ObjectStore:
-    from obstore.exceptions import BaseError
-    from obstore.store import AzureStore, GCSStore, S3Store
-
-    kinds: dict[str, Callable[..., ObjectStore]] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
-    try:
-        return kinds[scheme](bucket, **settings)
-    except (BaseError, ValueError):  # not chained: their texts may quote what they read
-        raise InvalidRequest(
-            f"{scheme}://{bucket} cannot be opened with this credential", hint="docs/sources.md says what it is made of"
-        ) from None
-
-
-def _s3_credential(given: Credential) -> Any:
-    return {
-        "access_key_id": given.username,
-        "secret_access_key": given.password,
-        "token": given.identity_token or None,
-        "expires_at": None,
-    }
-
-
 def _list(store: ObjectStore, prefix: str, *, place: str) -> Iterator[Listed]:
     import obstore
 
@@ -148,7 +86,10 @@ def _listed(meta: ObjectMeta, path: str) -> Listed:
 
 
 def _read(store: ObjectStore, listed: Listed, *, start: int, stop: int, place: str) -> memoryview:
-    """Exactly this range of exactly this version. Raises SourceChanged when it is not there any more."""
+    """Exactly this range of exactly this version. Raises SourceChanged when it is not there any more.
+
+    The answer's ETag is compared too: some servers (fake-gcs-server is one) ignore the condition.
+    """
     import obstore
 
     options: dict[str, Any] = {"range": (start, stop)}
@@ -158,9 +99,21 @@ def _read(store: ObjectStore, listed: Listed, *, start: int, stop: int, place: s
         options["version"] = listed.version
     with _named(f"{place}: {listed.path[:120]}"):
         result = obstore.get(store, listed.name, options=options)  # type: ignore[arg-type]  # keys as documented
+        answered = result.meta.get("e_tag") or ""
+        if listed.etag and answered and _bare(answered) != _bare(listed.etag):
+            raise _changed(f"{place}: {listed.path[:120]}")
         if result.range != (start, stop) or result.meta["size"] != listed.size:
             raise SourceUnavailable(f"{place}: {listed.path[:120]}: asked for another range than was sent")
         return memoryview(result.bytes())
+
+
+def _bare(etag: str) -> str:
+    """Azure quotes its ETags in answers and not in listings."""
+    return etag.removeprefix("W/").strip('"')
+
+
+def _changed(what: str) -> SourceChanged:
+    return SourceChanged(f"{what}: was overwritten while it was read", hint="pull again to take the new version")
 
 
 @contextmanager
@@ -173,9 +126,7 @@ def _named(what: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise NotFound(f"{what}: no such bucket or object", hint="check the name") from error
     except PreconditionError as error:
-        raise SourceChanged(
-            f"{what}: was overwritten while it was read", hint="pull again to take the new version"
-        ) from error
+        raise _changed(what) from error
     except (BaseError, TimeoutError) as error:
         code = _code(error)
         status = _status(error)
@@ -187,6 +138,8 @@ def _named(what: str) -> Iterator[None]:
             raise kind(f"{what}: the store refuses{code and f' ({code})'}", hint=hint) from error
         if code in ("SlowDown", "TooManyRequests") or status == 429:
             raise RateLimited(f"{what}: the store asks to slow down", retry_after_s=1.0) from error
+        if status == 416:  # only what the listing promised is asked for
+            raise _changed(what) from error
         if code in ("NoSuchBucket", "ContainerNotFound"):
             raise NotFound(f"{what}: there is no such bucket", hint="check the name") from error
         raise SourceUnavailable(f"{what}: {type(error).__name__}{code and f' ({code})'}") from error

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 
+import obstore
 import pytest
 
 from api.errors import InvalidRequest
 from cache.sources import Credential, SourceOptions
-from cache.sources.objects.cloud import open_bucket
+from cache.sources.objects.buckets import open_bucket
+from tests.support.google_key import service_account
+from tests.unit.objects.conftest import Web
 
 CANARY = "hunter2-canary"
 
@@ -44,3 +47,37 @@ def test_what_is_no_credential_is_named_and_not_quoted(scheme: str, fields: dict
     with pytest.raises(InvalidRequest, match=f"{scheme}://models") as caught:
         open_bucket(scheme, "models", options=options(**fields), environ={})
     assert CANARY not in f"{caught.value}{caught.value.__cause__}"
+
+
+@pytest.mark.parametrize("endpoint", ["", "https://storage.corp.example"])
+def test_a_google_key_does_not_say_where_to_connect(endpoint: str) -> None:
+    """The library would follow ``gcs_base_url``, to wherever whoever wrote the Secret pleases."""
+    given = options(password=service_account(gcs_base_url="https://10.0.0.1"))
+    bucket = open_bucket("gs", "models", options=given, environ={"GOOGLE_BASE_URL": endpoint})
+    assert bucket.config["base_url"] == (endpoint or "https://storage.googleapis.com")
+
+
+@pytest.mark.parametrize("fields", [{"password": "c2VjcmV0"}, {"identity_token": "sv=1&sig=abc%3D"}])
+def test_a_node_s_own_azure_token_serves_no_secret(
+    web: Web, monkeypatch: pytest.MonkeyPatch, fields: dict[str, str]
+) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_TOKEN", CANARY)
+    login = Credential("models", username="team", endpoint=f"http://{web.host}", **fields)
+    given = SourceOptions(login, plain_http=frozenset({web.host}))
+    with pytest.raises(Exception, match="MicrosoftAzure"):
+        obstore.list(open_bucket("az", "models", options=given)).collect()
+    assert web.authorizations
+    assert not any(CANARY in sent for sent in web.authorizations)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "fields"),
+    [
+        ("az", {"username": "127.0.0.1:1/x?", "password": "c2VjcmV0"}),
+        ("s3", {"username": "AKIA", "password": CANARY, "region": "x@127.0.0.1:1/"}),
+    ],
+)
+def test_no_part_of_a_credential_becomes_another_host(scheme: str, fields: dict[str, str]) -> None:
+    """The library makes addresses of an account's and a region's name, whatever they hold."""
+    with pytest.raises(InvalidRequest, match=f"{scheme}://models"):
+        open_bucket(scheme, "models", options=options(**fields), environ={})

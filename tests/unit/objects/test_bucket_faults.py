@@ -28,6 +28,7 @@ class Bucket:
         self.refuse = "m/model.gguf"
         self.refusals: list[tuple[int, str]] = []
         self.etag = '"v1"'
+        self.conditions = True  # whether If-Match is heeded
         self.endpoint = ""
         self.asked: list[str] = []
 
@@ -46,7 +47,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
                 return self.answer(status, {}, f"<Error><Code>{code}</Code></Error>".encode())
             if "list-type" in self.path:
                 return self.answer(200, {}, LISTING.format(size=len(CONTENT)).encode())
-            if self.headers.get("If-Match", state.etag) != state.etag:
+            if state.conditions and self.headers.get("If-Match", state.etag) != state.etag:
                 return self.answer(412, {}, b"<Error><Code>PreconditionFailed</Code></Error>")
             first, last = map(int, re.findall(r"[0-9]+", self.headers["Range"]))
             headers = {"Content-Range": f"bytes {first}-{last}/{len(CONTENT)}", "ETag": state.etag}
@@ -109,20 +110,29 @@ def test_r30_a_listing_that_is_not_allowed_is_not_asked_for_again(store: Store, 
     assert len(bucket.asked) == 1
 
 
-@pytest.mark.parametrize("code", ["ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch"])
+@pytest.mark.parametrize(
+    "code", ["ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthenticationFailed"]
+)
 def test_r30_a_credential_that_ended_is_told_from_a_missing_right(store: Store, bucket: Bucket, code: str) -> None:
     bucket.refusals = [(403 if code != "ExpiredToken" else 400, code)] * 1000
     with pytest.raises(Unauthorized, match=code):
         bring(store)
 
 
+@pytest.mark.parametrize("conditions", [True, False])
 def test_r30_an_object_that_is_overwritten_between_listing_and_reading_is_never_mixed(
-    store: Store, bucket: Bucket
+    store: Store, bucket: Bucket, conditions: bool
 ) -> None:
-    bucket.etag = '"v2"'
+    bucket.etag, bucket.conditions = '"v2"', conditions
     with pytest.raises(SourceChanged, match="overwritten"):
         bring(store)
     assert store.trees() == []
+
+
+def test_r30_an_object_that_became_shorter_is_said(store: Store, bucket: Bucket) -> None:
+    bucket.refusals = [(416, "InvalidRange")] * 1000
+    with pytest.raises(SourceChanged, match="overwritten"):
+        bring(store)
 
 
 def test_r30_an_error_without_a_code_is_an_unavailable_store(store: Store, bucket: Bucket) -> None:

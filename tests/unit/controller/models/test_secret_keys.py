@@ -14,6 +14,7 @@ from controller.models.credentials import for_host
 
 CANARY = "hunter2-canary"
 S3 = {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": CANARY}
+AZURE = {"AZURE_STORAGE_ACCOUNT_NAME": "team", "AZURE_STORAGE_ACCOUNT_KEY": CANARY}
 
 
 def secret(hosts: str = "", **data: str) -> dict[str, Any]:
@@ -35,13 +36,18 @@ def secret(hosts: str = "", **data: str) -> dict[str, Any]:
         ("gs://models/llama", {"service-account__json": CANARY}, {"host": "models", "password": CANARY}),
         (
             "az://models/llama",
-            {"AZURE_STORAGE_ACCOUNT_NAME": "team", "AZURE_STORAGE_ACCOUNT_KEY": CANARY},
+            AZURE,
             {"username": "team", "password": CANARY},
         ),
         (
             "az://models/llama",
             {"AZURE_STORAGE_ACCOUNT_NAME": "team", "AZURE_STORAGE_SAS_TOKEN": CANARY},
             {"username": "team", "password": "", "identity_token": CANARY},
+        ),
+        (
+            "az://models/llama",
+            {**AZURE, "AZURE_STORAGE_ENDPOINT": "https://team.blob.core.usgovcloudapi.net"},
+            {"endpoint": "https://team.blob.core.usgovcloudapi.net"},
         ),
         ("https://models/llama.gguf", {"token": CANARY}, {"host": "models", "identity_token": CANARY}),
         ("https://models/l.gguf", {"username": "u", "password": CANARY}, {"username": "u", "password": CANARY}),
