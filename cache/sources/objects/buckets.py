@@ -58,7 +58,12 @@ def open_bucket(
             common["skip_signature"] = True
     elif scheme == "gs":
         if given is not None:
-            common["service_account_key"] = given.password
+            if environ.get("GOOGLE_BEARER_TOKEN"):  # the library would send it instead, and has no setting against that
+                raise InvalidRequest(
+                    f"gs://{bucket}: GOOGLE_BEARER_TOKEN is set here and would go before the credential",
+                    hint="take it out of the environment of agent and controller",
+                )
+            common |= {"service_account_key": given.password, "skip_signature": False}
             common["base_url"] = endpoint or _GOOGLE  # else the key's own gcs_base_url would say where to connect
         elif anonymous:
             common["skip_signature"] = True

@@ -81,3 +81,11 @@ def test_no_part_of_a_credential_becomes_another_host(scheme: str, fields: dict[
     """The library makes addresses of an account's and a region's name, whatever they hold."""
     with pytest.raises(InvalidRequest, match=f"{scheme}://models"):
         open_bucket(scheme, "models", options=options(**fields), environ={})
+
+
+def test_a_node_s_own_google_token_serves_no_secret() -> None:
+    """The library would send it in place of the Secret's key, and has no setting against that."""
+    given = options(password=service_account())
+    with pytest.raises(InvalidRequest, match="GOOGLE_BEARER_TOKEN") as caught:
+        open_bucket("gs", "models", options=given, environ={"GOOGLE_BEARER_TOKEN": CANARY})
+    assert CANARY not in f"{caught.value}{caught.value.hint}"
