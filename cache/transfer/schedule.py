@@ -13,8 +13,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-# Chunks of one request where nobody is waiting to help: long enough that the round trip does not count.
-RUN_CHUNKS = 4
+# Chunks of one request where nobody is waiting to help: enough that what a registry does for each does not count, and
+# few enough that who becomes free meanwhile finds some left near the frontier.
+RUN_CHUNKS = 8
 
 
 @dataclass(slots=True, eq=False)
