@@ -29,6 +29,7 @@ from cache.origin import Origin
 from cache.sources.artifact import Filter
 from cache.store import Store
 from cache.transfer.file import WantedFile
+from cache.transfer.throttle import Rate
 from daemonset.sharing import peers
 from tests.support.exchange_group import MIB, Model, Serving, free_address, pull_together, start_nodes
 from tests.support.fake_registry import FakeRegistry
@@ -55,6 +56,8 @@ def model() -> Iterator[Model]:
 
 def test_four_nodes_take_one_copy_from_the_origin(model: Model, stack: ExitStack, tmp_path: Path) -> None:
     nodes = start_nodes(stack, tmp_path, count=4)
+    for node in nodes:  # as links do; else processors decide who is late
+        node.limit = Rate(16 * MIB)
     pull_together(nodes, model.reference, plain_http=model.registry.host)
     model.check(nodes)
     assert model.sent <= 1.1 * model.size
