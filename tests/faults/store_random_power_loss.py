@@ -13,6 +13,7 @@ import os
 import random
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -27,7 +28,6 @@ from tests.faults.store_power_loss import Power, disk_with_a_store, mount_again
 from tests.faults.store_scenario import CHUNK, digest_of, tree_of
 
 AT_ONCE = 3
-LONGEST_LIFE_S = 0.15  # of most lives; the cut comes at a random moment of it
 SHARED = b"the same in every model" * 3000
 
 Promise = Callable[[str, str], None]
@@ -107,8 +107,19 @@ def life(root: Path, promises: Path, seed: int) -> None:
         raise failures[0]
 
 
-def case(work: Path, seed: int) -> bool:
-    """Whether the power went before the life had ended."""
+def lasts(work: Path) -> float:
+    """How many seconds a life takes on this machine."""
+    promises = work / "promises"
+    with disk_with_a_store(work) as disk:
+        begun = time.monotonic()
+        life(disk / "cache", promises, seed=0)
+        took_s = time.monotonic() - begun
+    promises.unlink()
+    return took_s
+
+
+def case(work: Path, seed: int, *, longest_s: float) -> bool:
+    """Whether the power went before the life had ended; it goes at a random moment of ``longest_s``."""
     promises = work / "promises"
     promises.unlink(missing_ok=True)
     with disk_with_a_store(work) as disk:
@@ -118,7 +129,7 @@ def case(work: Path, seed: int) -> bool:
 
         def cut() -> None:
             nonlocal before
-            before = not ended.wait(random.Random(seed).random() * LONGEST_LIFE_S)
+            before = not ended.wait(random.Random(seed).random() * longest_s)
             power.cut()
 
         cutter = threading.Thread(target=cut)
@@ -141,10 +152,10 @@ def case(work: Path, seed: int) -> bool:
 if __name__ == "__main__":
     ingest_module.SYNC_BYTES = CHUNK
     first, count = int(sys.argv[2]), int(sys.argv[3])
-    under_way = 0
+    under_way, longest_s = 0, lasts(Path(sys.argv[1]))
     for number in range(first, first + count):
         try:
-            under_way += case(Path(sys.argv[1]), number)
+            under_way += case(Path(sys.argv[1]), number, longest_s=longest_s)
         except AssertionError as broken:
             sys.exit(f"seed {number}: {broken}")
     print(f"{under_way} of {count} lives were cut")
