@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import itertools
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,21 +14,18 @@ import pytest
 from api.broker import Grant
 from api.errors import Forbidden, NotFound, SourceChanged
 from api.reference import parse_reference
-from cache.pull import Pulled, pull
+from cache.pull import Pulled
 from cache.sources import Credential, SourceOptions
-from cache.sources.objects.pieces import PIECE_BYTES
-from cache.sources.resolve import resolve
 from cache.store import Store
 from controller.models.credentials import for_host
 from daemonset.pulling.fetch import source_options
 from tests.support.cloud_emulators import ACCOUNT, ACCOUNT_KEY, HOW_TO_GET, Azurite, start_azurite
-from tests.support.processes import ROOT, find_binary
+from tests.support.object_store import FILES, LAPTOP, bring_objects, check_overwritten_is_said, check_the_command_pulls
+from tests.support.processes import find_binary
 from tests.support.pulling import contents
 
 pytestmark = pytest.mark.skipif(find_binary("azurite-blob") is None, reason=HOW_TO_GET["azurite-blob"])
 
-FILES = {"config.json": b"{}", "model-1.safetensors": bytes(range(256)) * 100_000, "sub/empty": b""}
-LAPTOP = SourceOptions(ambient=True)
 NUMBERS = itertools.count()
 
 
@@ -55,7 +50,7 @@ def container(azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def bring(store: Store, container: str, path: str = "llama/v1", options: SourceOptions = LAPTOP) -> Pulled:
-    return pull(store, parse_reference(f"az://{container}/{path}"), options=options, trust_store=True)
+    return bring_objects(store, f"az://{container}/{path}", options=options)
 
 
 def test_a_prefix_is_a_folder_and_an_object_alone_a_file(store: Store, container: str) -> None:
@@ -65,13 +60,10 @@ def test_a_prefix_is_a_folder_and_an_object_alone_a_file(store: Store, container
 
 
 def test_an_object_overwritten_under_a_pull_is_said(azurite: Azurite, container: str) -> None:
-    resolved = resolve(parse_reference(f"az://{container}/llama/v1"), options=LAPTOP)
-    large = next(file for file in resolved.artifact.unhashed if file.size > PIECE_BYTES)
-    body = resolved.open_session(resolved.artifact).open(large.key, size=large.size, start=0, stop=large.size)
-    assert body.readinto(memoryview(bytearray(PIECE_BYTES))) == PIECE_BYTES
-    azurite.put(container, f"llama/v1/{large.path}", bytes(large.size))
-    with pytest.raises(SourceChanged, match="overwritten"):
-        body.readinto(memoryview(bytearray(PIECE_BYTES)))
+    check_overwritten_is_said(
+        f"az://{container}/llama/v1",
+        overwrite=lambda path, size: azurite.put(container, f"llama/v1/{path}", bytes(size)),
+    )
 
 
 def test_a_pinned_revision_that_is_gone_is_said(store: Store, azurite: Azurite, container: str) -> None:
@@ -119,14 +111,4 @@ def test_a_wrong_key_or_signature_is_said_and_not_quoted(
 
 
 def test_the_command_reads_the_user_s_environment(container: str, tmp_path: Path) -> None:
-    reference = f"az://{container}/llama/v1"
-    done = subprocess.run(
-        [sys.executable, "-m", "cli.main", "pull", "--root", str(tmp_path / "s"), reference, str(tmp_path / "out")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert contents(tmp_path / "out") == FILES
+    check_the_command_pulls(f"az://{container}/llama/v1", folder=tmp_path)

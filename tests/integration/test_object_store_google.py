@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import itertools
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from api.errors import NotFound, SourceChanged
-from api.reference import parse_reference
-from cache.pull import Pulled, pull
+from cache.pull import Pulled
 from cache.sources import Credential, SourceOptions
-from cache.sources.objects.pieces import PIECE_BYTES
-from cache.sources.resolve import resolve
 from cache.store import Store
 from tests.support.cloud_emulators import HOW_TO_GET, FakeGcs, start_fake_gcs
 from tests.support.google_key import service_account
-from tests.support.processes import ROOT, find_binary
+from tests.support.object_store import FILES, LAPTOP, bring_objects, check_overwritten_is_said, check_the_command_pulls
+from tests.support.processes import find_binary
 from tests.support.pulling import contents
 
 pytestmark = pytest.mark.skipif(find_binary("fake-gcs-server") is None, reason=HOW_TO_GET["fake-gcs-server"])
 
-FILES = {"config.json": b"{}", "model-1.safetensors": bytes(range(256)) * 100_000, "sub/empty": b""}
-LAPTOP = SourceOptions(ambient=True)
 NUMBERS = itertools.count()
 
 
@@ -50,7 +44,7 @@ def bucket(google: FakeGcs, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def bring(store: Store, bucket: str, path: str = "llama/v1", options: SourceOptions = LAPTOP) -> Pulled:
-    return pull(store, parse_reference(f"gs://{bucket}/{path}"), options=options, trust_store=True)
+    return bring_objects(store, f"gs://{bucket}/{path}", options=options)
 
 
 def test_a_prefix_is_a_folder_and_an_object_alone_a_file(store: Store, bucket: str) -> None:
@@ -61,13 +55,10 @@ def test_a_prefix_is_a_folder_and_an_object_alone_a_file(store: Store, bucket: s
 
 @pytest.mark.parametrize("length", [1, 25_600_000, 30_000_000])
 def test_an_object_overwritten_under_a_pull_is_said(google: FakeGcs, bucket: str, length: int) -> None:
-    resolved = resolve(parse_reference(f"gs://{bucket}/llama/v1"), options=LAPTOP)
-    large = next(file for file in resolved.artifact.unhashed if file.size > PIECE_BYTES)
-    body = resolved.open_session(resolved.artifact).open(large.key, size=large.size, start=0, stop=large.size)
-    assert body.readinto(memoryview(bytearray(PIECE_BYTES))) == PIECE_BYTES
-    google.put(bucket, f"llama/v1/{large.path}", bytes(length))
-    with pytest.raises(SourceChanged, match="overwritten"):
-        body.readinto(memoryview(bytearray(PIECE_BYTES)))
+    check_overwritten_is_said(
+        f"gs://{bucket}/llama/v1",
+        overwrite=lambda path, _: google.put(bucket, f"llama/v1/{path}", bytes(length)),
+    )
 
 
 def test_a_pinned_revision_that_is_gone_is_said(store: Store, google: FakeGcs, bucket: str) -> None:
@@ -100,14 +91,4 @@ def test_the_command_reads_the_user_s_environment(
     key.write_text(os.environ["GOOGLE_SERVICE_ACCOUNT_KEY"])
     monkeypatch.delenv("GOOGLE_SERVICE_ACCOUNT_KEY")
     monkeypatch.setenv(variable, str(key))
-    reference = f"gs://{bucket}/llama/v1"
-    done = subprocess.run(
-        [sys.executable, "-m", "cli.main", "pull", "--root", str(tmp_path / "s"), reference, str(tmp_path / "out")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert contents(tmp_path / "out") == FILES
+    check_the_command_pulls(f"gs://{bucket}/llama/v1", folder=tmp_path)

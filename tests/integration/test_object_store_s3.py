@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import base64
 import itertools
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -26,13 +23,13 @@ from cache.sources.resolve import resolve
 from cache.store import Store
 from controller.models.credentials import for_host
 from daemonset.pulling.fetch import source_options
+from tests.support.object_store import FILES, check_the_command_pulls
 from tests.support.pulling import contents
 from tests.support.s3_server import HOW_TO_GET, S3Server, s3_server_missing, start_s3_server
 
 pytestmark = pytest.mark.skipif(s3_server_missing(), reason=HOW_TO_GET)
 
 ROOT = Path(__file__).parents[2]
-FILES = {"config.json": b"{}", "model-1.safetensors": bytes(range(256)) * 100_000, "sub/empty": b""}
 SIZE = sum(map(len, FILES.values()))
 NUMBERS = itertools.count()
 
@@ -193,15 +190,4 @@ def test_azure_needs_an_account(store: Store) -> None:
 
 def test_the_command_reads_the_user_s_environment(bucket: S3Store, tmp_path: Path) -> None:
     fill(bucket, FILES)
-    reference = f"s3://{bucket.config['bucket']}/llama/v1"
-    done = subprocess.run(
-        [sys.executable, "-m", "cli.main", "pull", "--root", str(tmp_path / "s"), reference, str(tmp_path / "out")],
-        cwd=ROOT,
-        env=dict(os.environ),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "out" / "model-1.safetensors").read_bytes() == FILES["model-1.safetensors"]
+    check_the_command_pulls(f"s3://{bucket.config['bucket']}/llama/v1", folder=tmp_path)
