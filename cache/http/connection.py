@@ -113,7 +113,8 @@ class Connection:
     def abort(self) -> None:
         """Wake the owner out of a blocking call: its next read or write fails. Callable from any thread."""
         with contextlib.suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)
+            # A TLS socket's own method ends TLS first, and the owner would take what is encrypted for content.
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
 
 
 def dial(origin: Origin, *, network: Network, reach: Reach) -> Connection:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -160,6 +162,24 @@ def test_an_unknown_certificate_is_refused_with_a_hint(trusted: tuple[FakeRegist
     with pytest.raises(SourceUnavailable) as caught:
         get(client, url(registry))
     assert "SSL_CERT_FILE" in caught.value.hint
+
+
+def test_who_is_woken_out_of_a_read_over_tls_never_takes_what_is_encrypted_for_content(
+    trusted: tuple[FakeRegistry, Path],
+) -> None:
+    registry, certificate = trusted
+    digest = registry.add_blob(bytes(8 << 20))
+    client = Client(Network(ca_file=str(certificate)))
+    response = client.request("GET", parse_url(url(registry, f"/v2/m/blobs/{digest}")))
+    buffer = memoryview(bytearray(1 << 20))
+    assert response.readinto(buffer[:1]) == 1  # more lies in the kernel by now
+    client.abort()
+    taken = bytearray()
+    with contextlib.suppress(ssl.SSLError, ConnectionError):
+        while got := response.readinto(buffer):
+            taken += buffer[:got]
+    assert not any(taken)
+    client.close()
 
 
 def test_a_proxy_tunnels_tls_and_sees_no_credential(trusted: tuple[FakeRegistry, Path]) -> None:
