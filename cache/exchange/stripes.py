@@ -2,8 +2,9 @@
 
 The chunks of a tree, in order, form stripes of as many chunks as the cohort has members; a seeded permutation gives
 each member exactly one chunk of a stripe. So all members have the same to do at every moment of the pull; independent
-random choices give that only on the average, and everybody then waits for the unluckiest. Rendezvous hashing ranks only
-the successors of an owner: who is asked when it is gone.
+random choices give that only on the average, and everybody then waits for the unluckiest. For the same reason the
+successors of an owner, who are asked when it is gone, take turns from stripe to stripe, in an order that is drawn anew
+for each round.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Stripes:
     chunks: int
     owned: tuple[int, ...] = field(init=False, repr=False)  # by member, the set of its chunks
     _owners: tuple[int, ...] = field(init=False, repr=False)
-    _ranks: dict[int, tuple[int, ...]] = field(init=False, repr=False, default_factory=dict)  # remembered, not state
+    _rounds: dict[tuple[int, int], tuple[int, ...]] = field(init=False, repr=False, default_factory=dict)  # no state
 
     def __post_init__(self) -> None:
         size = len(self.members)
@@ -57,14 +58,22 @@ class Stripes:
 
     def ranks(self, chunk: int) -> tuple[int, ...]:
         """All members in the order in which they answer for ``chunk``: its owner, then its successors."""
-        known = self._ranks.get(chunk)
+        owner = self._owners[chunk]
+        if len(self.members) == 1:
+            return (owner,)
+        round_, turn = divmod(self.stripe(chunk), len(self.members) - 1)
+        successors = self._successors(owner, round_)
+        return (owner, *successors[turn:], *successors[:turn])
+
+    def _successors(self, owner: int, round_: int) -> tuple[int, ...]:
+        known = self._rounds.get((owner, round_))
         if known is None:
-            owner = self._owners[chunk]
+            drawn = f"{round_} after {self.members[owner]}"
             others = [member for member in range(len(self.members)) if member != owner]
-            others.sort(key=lambda member: _hash(self.seed, "chunk", chunk, self.members[member]))
-            known = self._ranks[chunk] = (owner, *others)
+            others.sort(key=lambda member: _hash(self.seed, "round", drawn, self.members[member]))
+            known = self._rounds[owner, round_] = tuple(others)
         return known
 
 
-def _hash(seed: str, kind: str, number: int, member: str) -> bytes:
+def _hash(seed: str, kind: str, number: int | str, member: str) -> bytes:
     return hashlib.blake2b(f"{seed}\0{kind}\0{number}\0{member}".encode(), digest_size=8).digest()

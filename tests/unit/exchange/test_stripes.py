@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import reduce
 
 import pytest
@@ -37,6 +38,15 @@ def test_the_owner_is_the_first_to_answer_for_a_chunk_and_everybody_follows(
         ranks = stripes.ranks(chunk)
         assert ranks[0] == stripes.owner(chunk)
         assert sorted(ranks) == list(range(len(members)))
+
+
+@given(st.integers(2, 12).map(lambda n: tuple(f"node-{i}" for i in range(n))), st.integers(1, 400))
+def test_what_a_member_leaves_falls_on_all_others_alike(members: tuple[str, ...], chunks: int) -> None:
+    stripes = Stripes(seed="s", members=members, chunks=chunks)
+    for owner, owned in enumerate(stripes.owned):
+        heirs = Counter(stripes.ranks(chunk)[1] for chunk in each(owned))
+        shares = [heirs[member] for member in range(len(members)) if member != owner]
+        assert max(shares) - min(shares) <= 1
 
 
 def test_owners_are_drawn_anew_for_each_tree() -> None:
