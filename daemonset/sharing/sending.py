@@ -10,6 +10,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise
 from typing import BinaryIO
 
 from aiohttp import web
@@ -18,6 +19,7 @@ from aiohttp.abc import AbstractStreamWriter
 from daemonset.sharing.turnstile import Uplink
 
 PIECE_BYTES = 1 << 20
+LAST_BYTES = 16 << 10  # of a file, that go by themselves
 
 Around = Callable[[], AbstractContextManager[None]]
 
@@ -61,18 +63,27 @@ class _Sent(web.StreamResponse):
                     loop = asyncio.get_running_loop()
                     await loop.sendfile(request.transport, self._opened, start, stop - start)
                 else:
+                    if request.transport is not None:
+                        request.transport.set_write_buffer_limits(high=1)
                     await self._write(start, stop)
+                    if writer is not None:
+                        await writer.drain()
             return writer
 
     async def _write(self, start: int, stop: int) -> None:
+        """With the limits above and one more ``drain``, ends once all but the last bytes have gone to the kernel.
+
+        asyncio's TLS takes in whatever it is given, and waits with what comes next: else all of a chunk would count as
+        sent to a peer behind a slow link the moment that it was read.
+        """
         loop = asyncio.get_running_loop()
         piece = PIECE_BYTES if self._uplink is None else self._uplink.piece_bytes
-        for offset in range(start, stop, piece):
-            length = min(piece, stop - offset)
+        last = max(start, stop - LAST_BYTES)
+        for offset, end in pairwise([*range(start, last, piece), last, stop]):
             if self._uplink is not None:
-                await self._uplink.take(length)
+                await self._uplink.take(end - offset)
             # One that became shorter meanwhile ends the connection early, which tells the peer.
-            await self.write(await loop.run_in_executor(None, os.pread, self._opened.fileno(), length, offset))
+            await self.write(await loop.run_in_executor(None, os.pread, self._opened.fileno(), end - offset, offset))
 
 
 def _range(request: web.BaseRequest, size: int) -> tuple[int, int]:
