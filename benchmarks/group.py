@@ -21,10 +21,11 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -50,6 +51,14 @@ class Result:
     seconds: float  # until all that live are warm
     copies: float  # of the model, out of the origin
     peers: float  # of the model, taken from peers, a node
+    cpu_s: float  # processor time of the agents that live, meanwhile
+
+
+@dataclass(frozen=True)
+class Ended:
+    seconds: float
+    views: list[NodeView]
+    cpu_s: float
 
 
 @dataclass
@@ -132,11 +141,10 @@ class Bench:
         for caches in self.folder.glob(f"{self.made}-*/cache"):
             remove_folder(caches)
 
-    def _until_warm(
-        self, agents: list[Agent], *, half: Happening | None = None, began: float | None = None
-    ) -> tuple[float, list[NodeView]]:
+    def _until_warm(self, agents: list[Agent], *, half: Happening | None = None, began: float | None = None) -> Ended:
         """Seconds since ``began``, or else since the first byte came."""
         happened = half is None
+        spent = {agent.pid: agent.cpu_s for agent in agents}
 
         def done(views: list[NodeView]) -> bool:
             nonlocal began, happened
@@ -149,7 +157,8 @@ class Bench:
             return happened and all(view.ready for view in views)
 
         views = self._wait(agents, done)
-        return time.monotonic() - (began if began is not None else time.monotonic()), views
+        seconds = time.monotonic() - (began if began is not None else time.monotonic())
+        return Ended(seconds, views, sum(agent.cpu_s - spent[agent.pid] for agent in agents if not agent.ended))
 
     def _wait(self, agents: list[Agent], done: Callable[[list[NodeView]], bool]) -> list[NodeView]:
         deadline = time.monotonic() + LIMIT_UNITS * self.unit_s + 60
@@ -163,13 +172,16 @@ class Bench:
                 raise SystemExit(f"not warm: {views}")
             time.sleep(0.05)
 
-    def _note(self, case: str, nodes: int, ended: tuple[float, list[NodeView]], before: int) -> None:
-        seconds, views = ended
-        peers = sum(view.peers for view in views) / len(views) / self.size
-        result = Result(case, nodes, seconds, (self.sent() - before) / self.size, peers)
+    def _note(self, case: str, nodes: int, ended: Ended, before: int) -> None:
+        peers = sum(view.peers for view in ended.views) / len(ended.views) / self.size
+        result = Result(case, nodes, ended.seconds, (self.sent() - before) / self.size, peers, ended.cpu_s)
         self.results.append(result)
         one = next((r.seconds for r in self.results if r.case == "exchange" and r.nodes == 1), self.unit_s)
-        print(f"{case:26} {nodes:5} {seconds:8.1f} {seconds / one:7.2f} {result.copies:7.3f} {peers:11.2f}", flush=True)
+        print(
+            f"{case:26} {nodes:5} {result.seconds:8.1f} {result.seconds / one:7.2f} {result.copies:7.3f} {peers:11.2f}"
+            f" {result.cpu_s:6.1f}",
+            flush=True,
+        )
 
     def _tell_origin(self, what: str) -> None:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -180,22 +192,26 @@ def kill_last(agents: list[Agent]) -> None:
     agents[-1].kill()
 
 
-def run(bench: Bench, nodes: Sequence[int]) -> None:
+def run(bench: Bench, nodes: Sequence[int], *, only: Collection[str]) -> None:
+    def case(name: str, **options: Any) -> None:
+        if not only or name in only:
+            bench.case(name, **options)
+
     for count in nodes:
-        bench.case("exchange", nodes=count)
+        case("exchange", nodes=count)
     for count in nodes:
         if count > 1:
-            bench.case("no exchange", nodes=count, exchange=False)
+            case("no exchange", nodes=count, exchange=False)
     most = max(nodes)
     if most < 3:
         return
-    bench.case("one killed at half", nodes=most, half=kill_last)
-    bench.case("late joiner", nodes=most, late=True)
-    bench.case("warm restart", nodes=most, again=True)
-    bench.case("spread starts", nodes=most, delays_s=[i * SPREAD * bench.unit_s / (most - 1) for i in range(most)])
+    case("one killed at half", nodes=most, half=kill_last)
+    case("late joiner", nodes=most, late=True)
+    case("warm restart", nodes=most, again=True)
+    case("spread starts", nodes=most, delays_s=[i * SPREAD * bench.unit_s / (most - 1) for i in range(most)])
     if bench.net.can_slow_uplinks:
-        bench.case("one uplink at 10 %", nodes=most, slow=[1])
-        bench.case("two uplinks at 10 %", nodes=most, slow=[1, 2])
+        case("one uplink at 10 %", nodes=most, slow=[1])
+        case("two uplinks at 10 %", nodes=most, slow=[1, 2])
 
 
 def size(text: str) -> int:
@@ -217,6 +233,7 @@ def main() -> None:
     parser.add_argument("--total", type=size, default=size("256MiB"))
     parser.add_argument("--rate", type=size, default=size("16MiB"), help="the unit: bytes a second of each link")
     parser.add_argument("--nodes", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--only", nargs="+", default=[], metavar="CASE", help="cases by their names in the table")
     parser.add_argument("--mode", choices=["auto", "namespaces", "loopback"], default="auto")
     parser.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="on a real disk, not tmpfs")
     parser.add_argument("--json", type=Path, help="also write the results here, for the plot")
@@ -241,8 +258,8 @@ def main() -> None:
         revision = get_json(f"http://{net.origin}/stats")["manifest"]
         bench = Bench(net, folder, f"{source}@{revision}", arguments.total, arguments.total / arguments.rate)
         print(f"{net.name}: {arguments.total // MIB} MiB, unit {arguments.rate // MIB} MiB/s; {os.cpu_count()} CPUs")
-        print(f"{'':26} {'nodes':>5} {'seconds':>8} {'x one':>7} {'copies':>7} {'from peers':>11}")
-        run(bench, arguments.nodes)
+        print(f"{'':26} {'nodes':>5} {'seconds':>8} {'x one':>7} {'copies':>7} {'from peers':>11} {'CPU s':>6}")
+        run(bench, arguments.nodes, only=arguments.only)
         if arguments.json:
             said = {
                 "mode": net.name,

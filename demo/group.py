@@ -62,6 +62,12 @@ class Process:
     def ended(self) -> bool:
         return self._child.poll() is not None
 
+    @property
+    def cpu_s(self) -> float:
+        """Processor time so far, while it runs (proc(5))."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def kill(self) -> None:
         self._child.kill()
         self._child.wait()
