@@ -19,18 +19,23 @@ class Carrier:
 
     def fetch(
         self, job: Job, session: Session | PeerSession, scratch: memoryview, *, link: Link, source: int | None
-    ) -> None:
-        """The whole chunk, if it does not become pointless meanwhile. Raises what reading does."""
+    ) -> bool:
+        """The whole chunk; False where it has become pointless, and the session with it. Raises what reading does."""
         place = self.files.chunks.place(job.chunk)
         try:
-            whole = self.part(job, session, scratch, start=place.start, stop=place.stop, link=link, source=source)
-        except BaseException:
+            with self.coordinator.doing(job, session.abort):
+                whole = self.part(job, session, scratch, start=place.start, stop=place.stop, link=link, source=source)
+        except Exception:
+            pointless = self.coordinator.void(job)
             self.coordinator.failed(job)
+            if pointless:
+                return False
             raise
         if whole:
             self.arrived(job, link=link)
         else:
             self.coordinator.failed(job)
+        return whole
 
     def part(
         self,

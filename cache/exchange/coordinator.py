@@ -6,9 +6,10 @@ the decisions anew, under the one lock. Decisions take well under a millisecond,
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from cache.exchange.answer import Answer
@@ -19,8 +20,10 @@ from cache.exchange.stripes import Stripes
 from cache.exchange.view import State
 
 UPSTREAM = -1  # the first of the places that are no members; the others follow downwards
+LOOK_S = 1.0  # how often to see what hangs, where nothing else happens
 
 Waiter = Callable[[Answer], None]
+HangUp = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class Coordinator:
         self._changed = threading.Condition()
         self._jobs: dict[int, Job] = {}  # by place: what it is to fetch, or is fetching
         self._void: set[Job] = set()  # of those, the ones that have become pointless
+        self._hang_up: dict[Job, HangUp] = {}  # of those being done
         self._waiters: dict[int, list[Waiter]] = {}  # by chunk, the peers' requests that are held
         self._set_aside: set[int] = set()
         self._started = False
@@ -60,9 +64,21 @@ class Coordinator:
                 job = self._jobs.get(place)
                 if job is not None and self._reachable(place):
                     return job
-                self._changed.wait(1.0)
-                self._decide()  # what hangs shows only by time
+                # Who was woken must not decide: that wakes all others, and they would wake each other for ever.
+                if not self._changed.wait(LOOK_S):
+                    self._decide()  # what hangs shows only by time
             return None
+
+    @contextlib.contextmanager
+    def doing(self, job: Job, hang_up: HangUp) -> Iterator[None]:
+        """Within, ``hang_up`` is called when the job becomes pointless. It MUST return at once."""
+        with self._changed:
+            self._hang_up[job] = hang_up
+        try:
+            yield
+        finally:
+            with self._changed:
+                del self._hang_up[job]
 
     def void(self, job: Job) -> bool:
         """Has the job become pointless while it was being done?"""
@@ -127,6 +143,8 @@ class Coordinator:
     def heard(self, member: int, state: State) -> None:
         with self._changed:
             if member not in self._set_aside:
+                if not self._ledger.started(member):
+                    self._changed.notify_all()  # its place may begin
                 self._ledger.heard(member, state)
                 self._decide()
 
@@ -179,7 +197,13 @@ class Coordinator:
         self._ledger.died(member)
         job = self._jobs.pop(member, None)
         if job is not None:
+            self._make_void(job)
+
+    def _make_void(self, job: Job) -> None:
+        if job not in self._void:
             self._void.add(job)
+            if hang_up := self._hang_up.get(job):
+                hang_up()
 
     def _ended(self, job: Job) -> None:
         self._void.discard(job)
@@ -200,7 +224,7 @@ class Coordinator:
             # The thread finds out; until then its place stays taken.
             job = self._jobs.get(member)
             if job is not None:
-                self._void.add(job)
+                self._make_void(job)
         if decision.upstream is not None:
             place = next(place for place in self._upstream if place not in self._jobs)
             self._jobs[place] = Job(place, decision.upstream)
@@ -209,6 +233,7 @@ class Coordinator:
         for chunk in list(self._waiters):
             if decision.release & bit(chunk):
                 self._answer(chunk, Answer.REFUSE)
-        self._changed.notify_all()
+        if decision.upstream is not None or decision.peers or self._ledger.complete:
+            self._changed.notify_all()
         if decision.upstream is not None and any(place not in self._jobs for place in self._upstream):
             self._decide()

@@ -245,7 +245,13 @@ class _Run:
                 try:
                     while job is not None:
                         asked = job
-                        self._carrier.fetch(job, session, scratch, link=self._peers, source=member)
+                        try:
+                            if not self._carrier.fetch(job, session, scratch, link=self._peers, source=member):
+                                break
+                        except Refused as refusal:
+                            if not refusal.state.released >> job.chunk & 1:
+                                raise
+                            self.coordinator.heard(member, refusal.state)
                         strikes = 0
                         job = self.coordinator.next(member)
                     continue
