@@ -122,6 +122,7 @@ class PeerWatch:
         self._target = f"/exchange/v1/{exchange}?members={len(group.members)}"
         self._chunks = chunks
         self._line: Line | None = None
+        self._aborted = False
 
     def state(self) -> State | None:
         """None where the peer has not started. Raises SourceUnavailable or OSError where it does not answer."""
@@ -129,6 +130,8 @@ class PeerWatch:
         if self._line is None or self._line.contact != contact:
             self.close()
             self._line = Line(contact, access=self._group.access, network=_WATCH)
+            if self._aborted:  # meanwhile: it had nothing to abort yet
+                self._line.abort()
         response = self._line.get(self._target)
         try:
             body = response.read(_MAX_STATE_BYTES)
@@ -141,6 +144,7 @@ class PeerWatch:
         return read_state(body, chunks=self._chunks)
 
     def abort(self) -> None:
+        self._aborted = True
         if self._line is not None:
             self._line.abort()
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import web
@@ -20,7 +22,7 @@ from api.reference import parse_reference
 from cache.exchange.authority.admission import Admission
 from cache.exchange.authority.tls import PeerTls
 from cache.exchange.bits import below
-from cache.exchange.group import Exchanges, Group
+from cache.exchange.group import Exchanges, Group, Running
 from cache.exchange.holding import remembered
 from cache.exchange.peer import write_state
 from cache.exchange.view import State
@@ -115,6 +117,19 @@ class Serving:
         self._loop.close()
 
 
+@dataclass(slots=True)
+class _Meeting(Exchanges):
+    """Begins when all who pull together do: on a busy machine one might be done before another has begun."""
+
+    all_here: threading.Barrier | None = None
+
+    def begin(self, exchange: str, running: Running) -> None:
+        Exchanges.begin(self, exchange, running)
+        if self.all_here is not None:
+            with contextlib.suppress(threading.BrokenBarrierError):  # one of them needs no exchange
+                self.all_here.wait(5)
+
+
 class Node:
     """``listen`` is where it serves, if something stands before ``me``; ``limit`` is for what it takes in.
 
@@ -138,7 +153,7 @@ class Node:
         self.sha256: Mapping[str, Digest] = {}
         self.tree: Digest | None = None
         self.cancel = threading.Event()
-        self.exchanges = Exchanges(group or Group.listed(members, me=me, above=above))
+        self.exchanges = _Meeting(group or Group.listed(members, me=me, above=above))
         self.store = Store.open(root)
         for holding in remembered(self.store):
             self.exchanges.hold(holding)
@@ -194,6 +209,10 @@ def start_nodes(
 
 
 def begin(nodes: Sequence[Node], reference: str, *, plain_http: str) -> list[threading.Thread]:
+    """They know of each other before the first byte comes."""
+    all_here = threading.Barrier(len(nodes))
+    for node in nodes:
+        node.exchanges.all_here = all_here
     threads = [
         threading.Thread(target=node.pull, args=(reference,), kwargs={"plain_http": plain_http}, daemon=True)
         for node in nodes

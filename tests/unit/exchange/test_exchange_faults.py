@@ -81,9 +81,11 @@ def test_a_member_whose_link_crawls_is_done_without(registry: FakeRegistry, stac
     linked = start_linked_nodes(stack, tmp_path, count=3)
     nodes = [node for node, _ in linked]
     linked[-1][1].rate = 1000.0
+    for node in nodes:
+        node.limit = Rate(16 * MIB)
     pull_together(nodes, model.reference, plain_http=registry.host)
     model.check(nodes)
-    assert model.sent <= 1.9 * model.size
+    assert model.sent < 2 * model.size  # what it alone brings, at the most, is read twice
 
 
 def test_a_member_that_starts_late_joins_in(registry: FakeRegistry, stack: ExitStack, tmp_path: Path) -> None:

@@ -108,6 +108,7 @@ def test_files_whose_source_tells_no_sha256_are_shared_only_where_it_is_given(
 ) -> None:
     nodes = start_nodes(stack, tmp_path, count=2)
     for node in nodes:
+        node.limit = Rate(3 * MIB)
         node.sha256 = {name: Digest(hashlib.sha256(data).hexdigest()) for name, data in bucket.items() if given}
     pull_together(nodes, f"file://{tmp_path}/bucket", plain_http="")
     pulled = [node.pulled for node in nodes if node.pulled is not None]
