@@ -12,8 +12,10 @@ from hypothesis import settings
 from cache.store import Store
 from tests.support.fake_registry import FakeRegistry
 
-# Other work shares the machine: a slow example is no failure.
-settings.register_profile("warmset", deadline=None, max_examples=100)
+# Other work shares the machine: a slow example is no failure. The same examples each time, so that what fails fails
+# again; to look for new ones: pytest tests/unit -m hypothesis --hypothesis-profile=explore
+settings.register_profile("warmset", deadline=None, max_examples=100, derandomize=True)
+settings.register_profile("explore", deadline=None, max_examples=1000, derandomize=False)
 settings.load_profile("warmset")
 
 

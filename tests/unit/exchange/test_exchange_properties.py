@@ -52,7 +52,7 @@ def test_everybody_who_lives_ends_with_all_chunks_whoever_is_late_slow_or_dies(
     links = FairLinks(rates(nodes, chunks, up=up, down=down))
     cohort = Cohort(tuple(f"n{i}" for i in range(nodes)), None)
     outcome = Simulation(
-        [cohort], chunks=chunks, links=links, fates=data.draw(fates(nodes)), told_every=0.02, limit=100.0
+        [cohort], chunks=chunks, links=links, fates=data.draw(fates(nodes)), told_every=0.02, limit=1000.0
     ).run()
     assert not outcome.stalled
     assert outcome.copies <= nodes
