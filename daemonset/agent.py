@@ -38,12 +38,12 @@ from daemonset.publishing.publications import Publications
 from daemonset.pulling.desired import from_config
 from daemonset.pulling.fetch import alone, fetcher
 from daemonset.pulling.pulls import Fetch, Pulls
-from daemonset.serving import serving
+from daemonset.serving import serving, serving_in_threads
 from daemonset.sharing import peers
 from daemonset.sharing.agreement import Agreement
 from daemonset.sharing.exchanges import Sharing, sharing_of
 from daemonset.sharing.layers import drop_unasked
-from daemonset.sharing.turnstile import Uplink
+from daemonset.sharing.turnstile import Turnstile, Uplink
 from daemonset.upkeep import Upkeep
 
 VERSION = version("warmset")
@@ -74,15 +74,16 @@ async def run(config: AgentConfig) -> None:
                 tls = sharing.tls.server if sharing.tls else None
                 upload = config.limits.upload_bytes_per_second
                 uplink = None if upload is None else Uplink(upload)
-                app = peers.application(
+                app = partial(
+                    peers.application,
                     sharing.exchanges,
                     store=store,
                     admission=sharing.admission,
+                    turnstile=Turnstile(),
                     uplink=uplink,
                     revision=sharing.agreement.revision if sharing.agreement else None,
                 )
-                site = partial(web.TCPSite, host=host, port=port, ssl_context=tls)
-                await stack.enter_async_context(serving(app, site, bounded=True))
+                await stack.enter_async_context(serving_in_threads(app, host=host, port=port, tls=tls))
             fetch = fetcher(
                 store,
                 limits=config.limits,

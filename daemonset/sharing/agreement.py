@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from contextlib import closing
 
 import msgspec
@@ -33,7 +34,7 @@ class Said(msgspec.Struct, frozen=True):
 
 
 class Agreement:
-    """Grants as configured, each at the revision that the group agreed on. Used from one event loop."""
+    """Grants as configured, each at the revision that the group agreed on. For any event loop."""
 
     def __init__(self, group: Group, *, grants: ConfiguredGrants, store: Store) -> None:
         self._group = group
@@ -41,7 +42,7 @@ class Agreement:
         self._store = store
         self._asked: dict[str, Grant] = {_id(key): grant for key, grant in grants.all.items()}
         self._said: dict[str, str] = {}
-        self._deciding = asyncio.Lock()
+        self._deciding = threading.Lock()
 
     async def grant(self, desired: Desired) -> Grant:
         """Raises NotFound, Undecided, or what resolving does."""
@@ -60,14 +61,17 @@ class Agreement:
         grant = self._asked.get(entry)
         if grant is None or self._group.me != self._first:
             raise NotFound("not a model of this group, or not for this member to say")
-        async with self._deciding:
-            if entry not in self._said:
-                self._said[entry] = await asyncio.to_thread(self._held_or_resolved, entry, grant)
-            return self._said[entry]
+        return await asyncio.to_thread(self._decided, entry, grant)
 
     @property
     def _first(self) -> str:
         return self._group.members[0]
+
+    def _decided(self, entry: str, grant: Grant) -> str:
+        with self._deciding:
+            if entry not in self._said:
+                self._said[entry] = self._held_or_resolved(entry, grant)
+            return self._said[entry]
 
     def _held_or_resolved(self, entry: str, grant: Grant) -> str:
         for record in self._store.pull_records():

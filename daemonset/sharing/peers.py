@@ -53,14 +53,15 @@ def application(
     *,
     store: Store,
     admission: Admission | None,
+    turnstile: Turnstile,
     uplink: Uplink | None = None,
     revision: Callable[[str], Awaitable[str]] | None = None,
 ) -> web.Application:
     """To be served with ``PeerTls.server``; where ``admission`` is None to whoever asks, without TLS.
 
+    Of what several event loops serve at the same time each needs its own; the parameters may be shared.
     ``revision`` tells the group's revision of an entry, or raises WarmsetError.
     """
-    turnstile = Turnstile()
     served = _Served(exchanges, store, turnstile, uplink)
     middlewares = [_limited(turnstile)] + ([] if admission is None else [_admitted(admission)])
     app = web.Application(middlewares=middlewares)

@@ -31,6 +31,7 @@ from cache.sources import SourceOptions
 from cache.store import Store
 from cache.transfer.throttle import Rate
 from daemonset.sharing import peers
+from daemonset.sharing.turnstile import Turnstile
 from tests.support.fake_registry import FakeRegistry
 from tests.support.faulty_link import FaultyLink
 
@@ -158,7 +159,7 @@ class Node:
         for holding in remembered(self.store):
             self.exchanges.hold(holding)
         access = self.exchanges.group.access
-        app = peers.application(self.exchanges, store=self.store, admission=admission)
+        app = peers.application(self.exchanges, store=self.store, admission=admission, turnstile=Turnstile())
         self._serving = Serving(app, address=listen or me, tls=access.tls if access else None)
         self.pulled: Pulled | None = None
         self.error: Exception | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -22,6 +23,8 @@ REASONS = ("Missing", "Malformed", "UnknownKey", "BadSignature", "OtherClient", 
 
 
 class Admission(Protocol):
+    """For any thread."""
+
     refusals: Counter[str]  # by reason, one of REASONS
 
     def admits(self, client: str, capability: str, *, exchange: str) -> bool:
@@ -44,7 +47,7 @@ class SharedKey:
 class Capabilities:
     """Those that one of ``keys`` signed. What was accepted once lasts for the pull it was shown for, past its expiry.
 
-    So a signer that is away for long stops no exchange that is under way. Owned by one event loop.
+    So a signer that is away for long stops no exchange that is under way.
     """
 
     def __init__(self, keys: Callable[[], Mapping[str, Ed25519PublicKey]]) -> None:
@@ -52,8 +55,14 @@ class Capabilities:
         self.refusals: Counter[str] = Counter()
         self._accepted: dict[tuple[str, str], tuple[str, float, float]] = {}  # exchange, since when, last used
         self._said = ("", "")
+        self._lock = threading.Lock()
 
     def admits(self, client: str, capability: str, *, exchange: str) -> bool:
+        with self._lock:
+            return self._granted(client, capability) == exchange
+
+    def _granted(self, client: str, capability: str) -> str | None:
+        """The exchange that the client may read."""
         now = time.monotonic()
         granted, since, used = self._accepted.get((client, capability), ("", 0.0, 0.0))
         if not since or now - used > IDLE_S or now - since > LONGEST_S:
@@ -64,7 +73,7 @@ class Capabilities:
                 if (client, refusal.reason) != self._said:  # it may ask many times a second
                     self._said = client, refusal.reason
                     log.warning("exchange.client_refused", client=client[:16], why=refusal.reason)
-                return False
+                return None
             self._accepted = {k: v for k, v in self._accepted.items() if now - v[2] <= IDLE_S}
         self._accepted[client, capability] = granted, since, now
-        return granted == exchange
+        return granted

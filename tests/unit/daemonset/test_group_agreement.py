@@ -21,6 +21,7 @@ from daemonset.config import load
 from daemonset.pulling.desired import Desired, from_config
 from daemonset.sharing import peers
 from daemonset.sharing.exchanges import Sharing, sharing_of
+from daemonset.sharing.turnstile import Turnstile
 from tests.support.exchange_group import MIB, Model, free_address
 from tests.support.fake_registry import FakeRegistry
 
@@ -43,6 +44,7 @@ class Member:
             self.sharing.exchanges,
             store=self.store,
             admission=self.sharing.admission,
+            turnstile=Turnstile(),
             revision=self.sharing.agreement.revision,
         )
         runner = web.AppRunner(app, access_log=None)

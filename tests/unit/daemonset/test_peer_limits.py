@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientSession, web
+from aiohttp import ClientSession
 
 from api.digest import Digest
 from api.tree import Tree, TreeFile
@@ -20,6 +20,7 @@ from cache.store import Store
 from daemonset import serving
 from daemonset.sharing import peers, turnstile
 from daemonset.sharing.turnstile import Turnstile, Uplink, surplus
+from tests.support.exchange_group import free_address
 
 SIZE = 1_000_000
 EXCHANGE = "ab" * 32
@@ -39,7 +40,12 @@ def rate() -> int | None:
 
 
 @pytest.fixture
-async def peer(tmp_path: Path, rate: int | None) -> AsyncIterator[Peer]:
+def threads() -> int:
+    return 1
+
+
+@pytest.fixture
+async def peer(tmp_path: Path, rate: int | None, threads: int) -> AsyncIterator[Peer]:
     content = os.urandom(SIZE)
     digest = Digest(hashlib.sha256(content).hexdigest())
     with Store.open(tmp_path / "cache") as store:
@@ -49,18 +55,13 @@ async def peer(tmp_path: Path, rate: int | None) -> AsyncIterator[Peer]:
         exchanges = Exchanges(Group.listed(["127.0.0.1:1"], me="127.0.0.1:1"))
         exchanges.hold(Holding(EXCHANGE, tree, in_order(tree.blobs)))
         uplink = None if rate is None else Uplink(rate)
-        app = peers.application(exchanges, store=store, admission=None, uplink=uplink)
-        ports: list[int] = []
-
-        class Site(web.TCPSite):
-            async def start(self) -> None:
-                await super().start()
-                ports.append(self._server.sockets[0].getsockname()[1])  # type: ignore[union-attr]
-
-        async with serving.serving(app, partial(Site, host="127.0.0.1", port=0), bounded=True):
-            yield Peer(f"http://127.0.0.1:{ports[0]}", digest, content)
+        app = partial(peers.application, exchanges, store=store, admission=None, turnstile=Turnstile(), uplink=uplink)
+        host, _, port = free_address().rpartition(":")
+        async with serving.serving_in_threads(app, host=host, port=int(port), tls=None, threads=threads):
+            yield Peer(f"http://{host}:{port}", digest, content)
 
 
+@pytest.mark.parametrize("threads", [1, 4])
 @pytest.mark.parametrize("rate", [100_000])  # so that sending takes a while
 async def test_a_client_with_too_many_requests_under_way_is_told_to_come_later(
     peer: Peer, monkeypatch: pytest.MonkeyPatch

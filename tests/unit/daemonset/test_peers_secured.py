@@ -26,6 +26,7 @@ from cache.exchange.group import Contacts, Exchanges, Group
 from cache.exchange.holding import Holding, in_order
 from cache.store import Store
 from daemonset.sharing import peers
+from daemonset.sharing.turnstile import Turnstile
 from tests.support.exchange_group import free_address
 
 EXCHANGE, OTHER = "a" * 64, "b" * 64
@@ -77,7 +78,8 @@ async def node(tmp_path: Path, signers: dict[str, Signer]) -> AsyncIterator[Serv
         exchanges = Exchanges(Group((), None, Contacts({})))
         exchanges.hold(Holding(EXCHANGE, tree, in_order(tree.blobs)))
         admission = Capabilities(lambda: {s.id: s.private.public_key() for s in signers.values()})
-        runner = web.AppRunner(peers.application(exchanges, store=store, admission=admission), access_log=None)
+        app = peers.application(exchanges, store=store, admission=admission, turnstile=Turnstile())
+        runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         address = free_address()
         host, _, port = address.rpartition(":")
