@@ -2,8 +2,9 @@
 
 Three layers, each for one class of failure. ``run`` never ends and backs off over any failure. ``_follow``
 makes one list and as many watches as the server's history allows; a 410 ends it. ``_watch`` is one HTTP stream.
-A connection that is half open shows itself by silence: the server sends a bookmark about every minute, so a
-stream that stays silent for longer than IDLE_S is given up (kubernetes API concepts, "Watch bookmarks").
+A connection that is half open shows itself by silence: the server sends a bookmark about every minute, once it has
+seen the collection change, so a stream that stays silent for longer than IDLE_S is given up for a new one (kubernetes
+API concepts, "Watch bookmarks").
 """
 
 from __future__ import annotations
@@ -106,7 +107,9 @@ class Reflector:
                 raise
             except (aiohttp.ClientError, TimeoutError) as error:
                 # The stream broke; our version is still good, so go on from it without a list.
-                log.info("watch.broken", resource=self.resource.plural, error=str(error) or "silent")
+                # Silence is mostly that of a collection in which nothing has ever changed.
+                say = log.debug if isinstance(error, TimeoutError) else log.info
+                say("watch.broken", resource=self.resource.plural, error=str(error) or "silent")
                 await backoff(0)
 
     async def _watch(self, version: str) -> AsyncIterator[dict[str, Any]]:
