@@ -20,7 +20,7 @@ from tests.support.fake_registry import FakeRegistry
 WITHIN_S = 60
 
 needs_oras = pytest.mark.skipif(
-    shutil.which("oras") is None, reason="needs the oras command on PATH (https://oras.land/docs/installation)"
+    shutil.which("oras") is None, reason='needs the oras command: export PATH="$(.ci/oras/build):$PATH"'
 )
 needs_skopeo = pytest.mark.skipif(
     shutil.which("skopeo") is None, reason="needs skopeo on PATH (apt-get install skopeo)"

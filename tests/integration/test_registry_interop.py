@@ -1,4 +1,5 @@
-"""What others push is pulled, and what we push others pull: oras for Python, skopeo and modctl where installed."""
+"""What others push is pulled, and what we push others pull: oras for Python and for Go, skopeo, and modctl where it is
+installed; no proxy of Go modules has that one, so ModelPack's own code looks at our config beside it."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,6 +66,17 @@ def test_oras_pulls_what_is_pushed(registry: Registry, model: Path, tmp_path: Pa
     assert contents(tmp_path / "out") == FILES
 
 
+@pytest.mark.skipif(
+    shutil.which("oras") is None, reason='needs the oras command: export PATH="$(.ci/oras/build):$PATH"'
+)
+def test_the_oras_command_pulls_what_is_pushed(registry: Registry, model: Path, tmp_path: Path) -> None:
+    name = f"{registry.host}/interop/for-oras:v1"
+    push(model, parse_reference(f"oci://{name}"), options=options(registry))
+    out = tmp_path / "out"
+    subprocess.run(["oras", "pull", "--plain-http", "-o", out, name], check=True, timeout=120, capture_output=True)
+    assert contents(out) == FILES
+
+
 @pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo not found: apt-get install skopeo")
 def test_skopeo_copies_what_is_pushed(registry: Registry, model: Path, tmp_path: Path) -> None:
     name = f"{registry.host}/interop/copied:v1"
@@ -116,25 +129,45 @@ def test_what_modctl_builds_and_pushes_is_pulled(
         assert contents(pull(store, parse_reference(f"oci://{name}"), options=options(registry)).path) == FILES
 
 
+def artifact(registry: Registry, name: str) -> tuple[dict[str, Any], bytes]:
+    """The manifest and the config blob, as the registry has them."""
+
+    def get(path: str) -> bytes:
+        headers = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
+        request = urllib.request.Request(f"http://{registry.host}/v2/{name}/{path}", headers=headers)
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return bytes(response.read())
+
+    manifest = json.loads(get("manifests/v1"))
+    return manifest, get(f"blobs/{manifest['config']['digest']}")
+
+
 def test_the_manifest_is_a_modelpack_artifact(registry: Registry, model: Path) -> None:
     push(model, parse_reference(f"oci://{registry.host}/interop/spec:v1"), options=options(registry))
-    request = urllib.request.Request(
-        f"http://{registry.host}/v2/interop/spec/manifests/v1",
-        headers={"Accept": "application/vnd.oci.image.manifest.v1+json"},
-    )
-    with urllib.request.urlopen(request, timeout=10) as response:
-        manifest = json.load(response)
+    manifest, blob = artifact(registry, "interop/spec")
     assert manifest["artifactType"] == "application/vnd.cncf.model.manifest.v1+json"
     assert manifest["config"]["mediaType"] == "application/vnd.cncf.model.config.v1+json"
     kinds = {layer["annotations"]["org.cncf.model.filepath"]: layer["mediaType"] for layer in manifest["layers"]}
     assert kinds["model.safetensors"] == "application/vnd.cncf.model.weight.v1.raw"
     assert kinds["config.json"] == "application/vnd.cncf.model.weight.config.v1.raw"
-    with urllib.request.urlopen(
-        f"http://{registry.host}/v2/interop/spec/blobs/{manifest['config']['digest']}", timeout=10
-    ) as response:
-        config = json.load(response)
+    config = json.loads(blob)
     assert config["modelfs"] == {"type": "layers", "diffIds": [layer["digest"] for layer in manifest["layers"]]}
     assert config["config"] == {"format": "safetensors"}
+
+
+@pytest.mark.skipif(
+    shutil.which("modelpack-config") is None,
+    reason='modelpack-config not found: export PATH="$(.ci/modelpack/build):$PATH"',
+)
+def test_modelpacks_own_code_takes_the_config(registry: Registry, model: Path) -> None:
+    push(model, parse_reference(f"oci://{registry.host}/interop/valid:v1"), options=options(registry))
+    _, blob = artifact(registry, "interop/valid")
+
+    def check(config: bytes) -> int:
+        return subprocess.run(["modelpack-config"], input=config, timeout=60, capture_output=True).returncode
+
+    assert check(blob) == 0
+    assert check(blob.replace(b'"descriptor":{},', b"")) == 1
 
 
 def test_an_upload_that_breaks_is_brought_to_its_end(

@@ -14,8 +14,8 @@ from pathlib import Path
 from tests.support.processes import Server, find_binary, free_port, port_open
 
 HOW_TO_GET = {
-    "azurite-blob": "azurite-blob not found: npm install azurite, and put its node_modules/.bin on PATH",
-    "fake-gcs-server": "fake-gcs-server not found: go install github.com/fsouza/fake-gcs-server, and put it on PATH",
+    "azurite-blob": 'azurite-blob not found: export PATH="$(.ci/azurite/build):$PATH"',
+    "fake-gcs-server": 'fake-gcs-server not found: export PATH="$(.ci/fake-gcs-server/build):$PATH"',
 }
 # Published with every emulator of Azure's, the same for all.
 ACCOUNT = "devstoreaccount1"
