@@ -111,12 +111,11 @@ class Owners:
         known = self._recall(memory)
         if known is not None:
             return known.owner
-        for version in wanted.api_versions:
-            obj = await self._get(KINDS[version, wanted.kind], wanted.name, namespace)
-            if obj is not None:
-                await self._add_composites(obj, version, namespace)
-                return self._remember(memory, obj).owner
-        return None  # it may come after its pods, so that is not remembered
+        obj = await self._first(wanted.api_versions, wanted.kind, wanted.name, namespace)
+        if obj is None:
+            return None  # it may come after its pods, so that is not remembered
+        await self._add_composites(obj, wanted.api_versions, namespace)
+        return self._remember(memory, obj).owner
 
     async def expected(self, workload: WorkloadPlacement, *, namespace: str) -> tuple[Expected, ...]:
         """What kinds of group the workload will make; none where its own kind does not tell. Raises as ``chain``."""
@@ -135,13 +134,13 @@ class Owners:
         self._expected[memory] = found, time.monotonic()
         return found
 
-    async def _add_composites(self, pod_group: dict[str, Any], version: str, namespace: str) -> None:
-        """The CompositePodGroups above it, nearest first; of one that cannot be read only the name."""
-        resource = KINDS.get((version, "CompositePodGroup"))
+    async def _add_composites(self, pod_group: dict[str, Any], versions: tuple[str, ...], namespace: str) -> None:
+        """The CompositePodGroups above it, nearest first; of one that cannot be read only the name. Their version may
+        be another than the PodGroup's, which leaves alpha before them."""
         above: list[dict[str, Any]] = []
         parent = (pod_group.get("spec") or {}).get(PARENT)
         while parent and len(above) < MOST_COMPOSITES:
-            found = None if resource is None else await self._get(resource, parent, namespace)
+            found = await self._first(versions, "CompositePodGroup", parent, namespace)
             spec = (found or {}).get("spec") or {}
             above.append({**spec, "name": parent})
             parent = spec.get(PARENT)
@@ -152,6 +151,15 @@ class Owners:
         resource = KINDS.get((reference["apiVersion"], reference["kind"]))
         found = None if resource is None else await self._get(resource, reference["name"], namespace)
         return found if found is not None and found["metadata"]["uid"] == reference["uid"] else None
+
+    async def _first(self, versions: tuple[str, ...], kind: str, name: str, namespace: str) -> dict[str, Any] | None:
+        """The object in the first of the versions that has it."""
+        for version in versions:
+            resource = KINDS.get((version, kind))
+            found = None if resource is None else await self._get(resource, name, namespace)
+            if found is not None:
+                return found
+        return None
 
     async def _get(self, resource: Resource, name: str, namespace: str) -> dict[str, Any] | None:
         try:

@@ -125,10 +125,10 @@ async def test_a_pod_that_names_no_pod_group_costs_nothing() -> None:
 BLOCK = {"topology": [{"key": "block"}]}
 
 
-async def test_a_gang_knows_the_composites_above_it() -> None:
-    """1.37: PodGroup, replica, service; each names the one above it."""
+@pytest.mark.parametrize("version", ["scheduling.k8s.io/v1beta1", "scheduling.k8s.io/v1alpha3"])
+async def test_a_gang_knows_the_composites_above_it_in_whichever_version_they_are(version: str) -> None:
+    """1.37: PodGroup (v1beta1), replica, service; each names the one above it."""
     walk, cluster = walking("podgroup")
-    version = "scheduling.k8s.io/v1beta1"
     for uid, above in (("replica", "service"), ("service", None)):
         spec = {"parentCompositePodGroupName": above} if above else {"schedulingConstraints": BLOCK}
         meta = {"name": uid, "namespace": "team", "uid": uid}
@@ -139,7 +139,7 @@ async def test_a_gang_knows_the_composites_above_it() -> None:
             "spec": spec,
         }
     gang = cluster.workloads.objects["podgroup"]
-    gang["apiVersion"] = version
+    gang["apiVersion"] = "scheduling.k8s.io/v1beta1"
     gang["spec"]["parentCompositePodGroupName"] = "replica"
     found = await walk.gang(cluster.workloads.pods["llm-0"])
     assert found is not None
