@@ -30,11 +30,12 @@ from controller.planning.snapshot import Snapshot
 @dataclass(frozen=True, slots=True)
 class SharedDomain:
     """One of the label ``key``: its ``value`` where some of the others have it already, else their pods, for which it
-    must have room too."""
+    must have room too. ``movable``: they are all held still, and can have another."""
 
     key: str
     value: str = ""
     others: tuple[PodShape, ...] = ()
+    movable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +144,21 @@ def _demand(facts: GroupFacts) -> Demand:
 def _plan(facts: GroupFacts, *, lenient: bool = False) -> Plan:
     if facts.placed is not None:
         return _plan_placed(facts, facts.placed, lenient=lenient)
+    chosen = _plan_beside_others(facts, lenient=lenient)
+    if chosen.fits or not any(shared.value and shared.movable for shared in facts.shared):
+        return chosen
+    # No room where the others are planned, which will follow this one when they are looked at again.
+    moved = tuple(replace(shared, value="") if shared.movable else shared for shared in facts.shared)
+    anew = _plan_beside_others(replace(facts, shared=moved), lenient=lenient)
+    return anew if anew.fits else chosen
+
+
+def _plan_beside_others(facts: GroupFacts, *, lenient: bool) -> Plan:
+    """Within the domains that the others of its whole have, or in some that have room for all of them."""
     own = [node.candidate(held=True) for node in facts.nodes.some(facts.held)]
     planner, settled = facts.nodes.planner, list(facts.shared)
     for index, shared in enumerate(facts.shared):
-        if not shared.value:  # the first part of a whole chooses for all: a domain that has room for the others too
+        if not shared.value:  # the first part of a whole chooses for all
             demand = _demand(replace(facts, shared=tuple(settled)))
             all_pods = replace(demand, pods=demand.pods + shared.others, topology_key=shared.key, domain="")
             found = planner.plan(replace(all_pods, taken_domains=frozenset()), instead=own, lenient=lenient)

@@ -77,16 +77,19 @@ def _shared(world: World, roster: Roster, member: GroupMember) -> tuple[SharedDo
 
 def _shared_by(world: World, roster: Roster, member: GroupMember, whole: str, level: str) -> SharedDomain:
     others: list[PodShape] = []
-    values: set[str] = set()
+    planned: set[str] = set()
+    settled: set[str] = set()  # of parts of which pods were let go
     for group in roster.groups():
         enrolment = roster.enrolment(group)
         if enrolment is None or group == member.id or (whole, level) not in enrolment.member.within:
             continue
         pods = living(world, roster, group)
         names = [*filter(None, map(node, pods)), *roster.plan(group).all_nodes]
-        values |= {world.nodes[name].labels.get(level, "") for name in names if name in world.nodes}
+        values = {world.nodes[name].labels.get(level, "") for name in names if name in world.nodes} - {""}
+        (planned if all(map(is_gated, pods)) else settled).update(values)
         others += to_place(enrolment.member, pods, roles=[roster.enrolments[key(pod)].member.role for pod in pods])
-    return SharedDomain(level, value=min(values - {""}, default=""), others=tuple(others))
+    value = min(settled or planned, default="")
+    return SharedDomain(level, value=value, others=tuple(others), movable=not settled)
 
 
 def _taken_domains(world: World, roster: Roster, member: GroupMember) -> frozenset[str]:

@@ -34,8 +34,12 @@ async def reconcile(context: Context, work: Work) -> float | None:
         _touch(context, group, context.roster.set_plan(group, None), enrolment)
         context.reports.pop(group, None)
         return None
-    decision = _together(context, group, enrolment.member.whole, decide(facts, now=now))
+    others = _others(context, group, enrolment.member.whole)
+    decision = together(decide(facts, now=now), (context.reports.get(other) for other in others))
     changed = context.roster.set_plan(group, decision.plan)
+    if changed or (is_settled(decision) and not is_settled(context.reports.get(group))):
+        for other in others:  # they stay within one domain, and wait for each other
+            context.group(other)
     context.reports[group] = decision
     # Its plan's nodes too where the plan is the same: a revision may have become known.
     _touch(context, group, changed.union(decision.plan.all_nodes, filter(None, map(node, facts.pods))), enrolment)
@@ -53,17 +57,12 @@ async def reconcile(context: Context, work: Work) -> float | None:
     return max(0.05, min(RESYNC_S, left_s))
 
 
-def _together(context: Context, group: str, whole: str, decision: Decision) -> Decision:
-    """What was decided, but for the other parts of the whole; they are looked at again when this one is settled."""
+def _others(context: Context, group: str, whole: str) -> list[str]:
+    """The other parts of the whole that it is part of, if it is of one."""
     if not whole:
-        return decision
+        return []
     enrolments = ((other, context.roster.enrolment(other)) for other in context.roster.groups())
-    others = [other for other, found in enrolments if found and found.member.whole == whole and other != group]
-    found = together(decision, (context.reports.get(other) for other in others))
-    if is_settled(found) and not is_settled(context.reports.get(group)):
-        for other in others:
-            context.group(other)
-    return found
+    return [other for other, found in enrolments if found and found.member.whole == whole and other != group]
 
 
 def _look(context: Context, group: str) -> GroupFacts | None:

@@ -168,6 +168,30 @@ def test_a_part_that_comes_later_follows_the_others_into_their_domain() -> None:
     assert zones(cluster) == {"b"}
 
 
+def test_parts_move_while_they_are_held_for_one_that_their_domain_has_no_room_for() -> None:
+    """Parts come one after the other, and the first was planned where it alone fits."""
+    pair = Group(2, 8, within="zone")
+    cluster = Cluster([*ZONE_A, *ZONE_B], [pair, pair])
+    first, second = cluster.roster.groups()
+    cluster.roster.set_plan(first, Plan(nodes=("n1", "n2"), reserved={"n1": {GPU: 8}, "n2": {GPU: 8}}))
+    assert [cluster.decide(group).reason for group in (second, first)] == ["Warming", "Warming"]
+    assert zones(cluster) == {"b"}
+    before = cluster.nodes_of_groups()
+    for group in (second, first):
+        cluster.decide(group)
+    assert cluster.nodes_of_groups() == before
+
+
+def test_parts_that_run_stay_where_they_are_though_another_finds_no_room_there() -> None:
+    cluster = Cluster([*ZONE_A, *ZONE_B], [Group(1, 8, within="zone"), Group(3, 8, within="zone")])
+    first, second = cluster.roster.groups()
+    running = pod("g0-0", gpus=8, spread="")
+    running["spec"] |= {"schedulingGates": [], "nodeName": "n1"}
+    cluster.world.on_pod(("team", "g0-0"), None, running)
+    assert cluster.decide(first).reason == "Released"
+    assert cluster.decide(second).reason == "NoDomainFits"
+
+
 def test_groups_of_a_workload_that_asks_are_spread_and_stay_where_they_are() -> None:
     groups = [Group(1, 8, spread="zone")] * 4
     cluster = Cluster([*ZONE_A, *ZONE_B], groups)
