@@ -11,7 +11,7 @@ import pytest
 from api.resources import GROUP, VERSION
 from kube.client import ApiError, Client, Object
 from kube.resources import LEASE, MUTATING_WEBHOOK, NODE, PERSISTENT_VOLUME, POD, Resource
-from tests.support.claims import CLAIM
+from tests.support.claims import CLAIM, DEVICE_CLAIM
 from tests.support.control import Control, controlling, install_crds
 from tests.support.controlplane import HOW_TO_GET, ControlPlane, control_plane_in_memory, missing_binaries
 from tests.support.counting_proxy import CountingProxy
@@ -94,6 +94,7 @@ async def _sweep(client: Client) -> None:
         NODE,
         LEASE,
         CLAIM,
+        DEVICE_CLAIM,
         PERSISTENT_VOLUME,
     ):
         for obj in await _all(client, resource):

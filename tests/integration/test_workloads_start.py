@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import pytest
 
 from api import keys
 from controller.admission.inherited import inherited
+from controller.objects.pods import node
 from kube.client import Client, Object
 from kube.resources import EVENT, NAMESPACE, POD
 from tests.support import lws
+from tests.support.claims import claim_devices
 from tests.support.control import TEAM, Control, agent_says, groups_on, make_model, make_node, wanted_on
 from tests.support.installation import eventually
 from tests.support.owner_controllers import Late, OwnerControllers
@@ -98,6 +100,16 @@ ORDERS = {
         "grove", (("frontend-0",), ("pleader-0", "pworker-0", "pworker-1")), without_gates("grove.io/")
     ),
     "kserve workers before head": Order("kserve", (("worker-1", "worker-2"), ("head-1",))),
+    "kserve on one node": Order("kserve", (("small-1",),)),
+    "llminferenceservice on one node": Order("llminferenceservice", (("one",),)),
+    "disaggregatedset": Order("disaggregatedset", (("leader",),)),
+    "deployment": Order("deployment", (("one",), ("two",))),
+    "daemonset": Order("daemonset", (("one",),)),
+    "knative, a pod and a named group": Order("knative", (("one",), ("two",), ("three",))),
+    "modelmesh": Order("modelmesh", (("one",),)),
+    "volcano job": Order("volcano", (("master-0",), ("worker-1",))),
+    "volcano pod groups": Order("volcano", (("mine-0",), ("chat-0",))),
+    "kai": Order("kai", (("tune-0",), ("tune-1",), ("alone-0",))),
 }
 
 
@@ -121,6 +133,14 @@ async def test_each_stage_starts_though_the_next_does_not_exist(cluster: Client,
         ("kuberay", ("head",), 2),
         ("jobset", ("workers-0-0",), 2),
         ("statefulset", ("gang-0",), 3),
+        ("job", ("train-0",), 3),
+        ("disaggregatedset", ("leader",), 2),
+        ("trainjob", ("node-0",), 2),
+        ("kserve", ("head-1",), 3),
+        ("knative", ("two",), 2),
+        ("grove", ("pleader-0",), 3),
+        ("volcano", ("master-0",), 3),
+        ("kai", ("tune-0",), 2),
     ],
 )
 async def test_the_declared_size_is_warmed_before_the_rest_exists(
@@ -140,6 +160,49 @@ async def test_the_declared_size_is_warmed_before_the_rest_exists(
         await eventually(told, what=f"{warm} nodes planned", within_s=20)
 
 
+async def test_pods_that_share_a_claim_start_together(agents: None, cluster: Client) -> None:
+    await make_model(cluster)
+    await claim_devices(cluster, "imex-channel", namespace=TEAM)
+    pods = ("a-0", "a-1")
+    async with OwnerControllers(cluster, load("dra"), namespace=TEAM) as owners:
+        await owners.make_pods(pods)
+        await owners.released(pods, within_s=20)
+        await owners.run(pods)
+
+
+async def test_a_grove_replica_is_warmed_within_what_its_pod_gang_packs_by(control: Control, cluster: Client) -> None:
+    """Of three warm nodes two are in another rack; Grove's scheduler would not go there."""
+    await make_model(cluster)
+    for name, rack in RACKS.items():
+        await make_node(cluster, name, labels={"rack": rack})
+        await agent_says(cluster, name, {"llama": "Ready"} if name in ("n4", "n5", "n6") else None)
+    workloads = load("grove")
+    workloads.objects["podgang"] = {
+        "apiVersion": "scheduler.grove.io/v1alpha1",
+        "kind": "PodGang",
+        "metadata": {"name": "dsr1-0-prefill-0", "namespace": "team", "uid": "podgang"},
+        "spec": {"topologyConstraint": {"packConstraint": {"required": "rack"}}},
+    }
+
+    async def planned() -> bool:
+        found = {name for name in RACKS if await groups_on(cluster, name)}
+        return len(found) == 3 and "n4" in found and {RACKS[name] for name in found} == {"r1"}
+
+    async with OwnerControllers(cluster, workloads, namespace=TEAM) as owners:
+        await owners.make_pods(["pleader-0", "pworker-0", "pworker-1"])
+        await eventually(planned, what="three nodes of one rack planned", within_s=20)
+
+
+@asynccontextmanager
+async def inheriting(cluster: Client) -> AsyncIterator[None]:
+    """Pods of the team take annotations from what is above them."""
+    await cluster.patch(NAMESPACE, TEAM, {"metadata": {"labels": {keys.INHERIT: "true"}}})
+    try:
+        yield
+    finally:
+        await cluster.patch(NAMESPACE, TEAM, {"metadata": {"labels": {keys.INHERIT: None}}})
+
+
 async def test_a_pod_inherits_from_its_workspace_where_the_namespace_opts_in(control: Control, cluster: Client) -> None:
     """One call of the API server: the first entry adds the annotation, the second sees it and does the rest."""
     await make_model(cluster, "falcon")
@@ -148,17 +211,28 @@ async def test_a_pod_inherits_from_its_workspace_where_the_namespace_opts_in(con
     assert inherited(pod, owners=workloads.chain(pod))[keys.MODEL] == "falcon"
     async with OwnerControllers(cluster, workloads, namespace=TEAM) as owners:
         (before,) = await owners.make_pods(["falcon-0"])
-        await cluster.patch(NAMESPACE, TEAM, {"metadata": {"labels": {keys.INHERIT: "true"}}})
-        try:
+        async with inheriting(cluster):
             (created,) = await owners.make_pods(["falcon-1"])
-        finally:
-            await cluster.patch(NAMESPACE, TEAM, {"metadata": {"labels": {keys.INHERIT: None}}})
     assert "schedulingGates" not in before["spec"]
     assert created["metadata"]["annotations"][keys.MAX_HOLD] == "10m"
     assert created["spec"]["schedulingGates"] == [{"name": keys.GATE}]
     (volume,), (container,) = created["spec"]["volumes"], created["spec"]["containers"]
     assert volume["csi"]["driver"] == keys.CSI_DRIVER  # in place of the folder that Kaito says is on the node
     assert [mount["mountPath"] for mount in container["volumeMounts"]] == ["/opt/kaito/models/falcon-40b"]
+
+
+async def test_a_leader_inherits_from_its_llm_inference_service_and_its_worker_keeps_a_node(
+    agents: None, cluster: Client
+) -> None:
+    await make_model(cluster)
+    async with OwnerControllers(cluster, load("llminferenceservice"), namespace=TEAM) as owners:
+        async with inheriting(cluster):
+            (leader,) = await owners.make_pods(["leader"])
+        assert leader["spec"]["schedulingGates"] == [{"name": keys.GATE}]
+        await owners.released(["leader"], within_s=20)
+        await owners.run(["leader"])
+        (pod,) = await cluster.list(POD, namespace=TEAM)
+        assert len([name for name in RACKS.keys() - {node(pod)} if await groups_on(cluster, name)]) == 1
 
 
 async def test_sub_groups_of_one_replica_go_together(control: Control, cluster: Client) -> None:

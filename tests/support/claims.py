@@ -1,4 +1,5 @@
-"""Static volumes of the driver and their claims, bound as kube-controller-manager does it, which no test runs."""
+"""What pods claim: static volumes of the driver, bound as kube-controller-manager does it, which no test runs; and
+devices that they share."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from kube.resources import PERSISTENT_VOLUME, Resource
 from tests.support.control import pod
 
 CLAIM = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
+DEVICE_CLAIM = Resource("resource.k8s.io", "v1", "resourceclaims", "ResourceClaim")
 
 
 async def bind_volume(client: Client, name: str, *, namespace: str, model: str) -> Object:
@@ -33,6 +35,13 @@ async def bind_volume(client: Client, name: str, *, namespace: str, model: str) 
     }
     await client.create(PERSISTENT_VOLUME, {"metadata": {"name": volume}, "spec": spec})
     return await client.patch(PERSISTENT_VOLUME, volume, {"status": {"phase": "Bound"}}, subresource="status")
+
+
+async def claim_devices(client: Client, name: str, *, namespace: str) -> Object:
+    """A claim that any number of pods may share, on any node: it asks for no device at all."""
+    return await client.create(
+        DEVICE_CLAIM, {"metadata": {"name": name}, "spec": {"devices": {"requests": []}}}, namespace=namespace
+    )
 
 
 def served_by_kserve(name: str, *, claim: str, on: str) -> Object:

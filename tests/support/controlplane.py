@@ -9,7 +9,7 @@ from __future__ import annotations
 import http.client
 import ssl
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,12 +87,14 @@ class ControlPlane:
 
 
 @contextmanager
-def control_plane_in_memory(folder: Path, *, alpha: Alpha = Alpha()) -> Iterator[ControlPlane]:
+def control_plane_in_memory(
+    folder: Path, *, alpha: Alpha = Alpha(), apiserver_options: Sequence[str] = ()
+) -> Iterator[ControlPlane]:
     """For tests, with a scheduler: etcd syncs each write, and on a disk that neighbours keep busy that takes seconds,
     until leaders lose their Leases. Logs go to ``folder``."""
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="warmset-etcd-", dir=memory if memory.is_dir() else folder) as data:
-        plane = start_control_plane(folder, data=Path(data), alpha=alpha)
+        plane = start_control_plane(folder, data=Path(data), alpha=alpha, apiserver_options=apiserver_options)
         try:
             plane.start_scheduler()
             yield plane
@@ -117,12 +119,14 @@ async def without_space(plane: ControlPlane) -> AsyncIterator[None]:
             await alarm("DEACTIVATE")
 
 
-def start_control_plane(folder: Path, *, data: Path | None = None, alpha: Alpha = Alpha()) -> ControlPlane:
+def start_control_plane(
+    folder: Path, *, data: Path | None = None, alpha: Alpha = Alpha(), apiserver_options: Sequence[str] = ()
+) -> ControlPlane:
     """etcd keeps its ``data`` in a folder of its own, or below ``folder``."""
     servers: list[Server] = []
     try:
         etcd_url = _start_etcd(folder, servers, data=data or folder / "etcd")
-        return _start_apiserver(folder, servers, etcd_url, alpha=alpha)
+        return _start_apiserver(folder, servers, etcd_url, alpha=alpha, options=apiserver_options)
     except BaseException:
         for server in servers:
             server.stop()
@@ -149,7 +153,9 @@ def _start_etcd(folder: Path, servers: list[Server], *, data: Path) -> str:
     return url
 
 
-def _start_apiserver(folder: Path, servers: list[Server], etcd_url: str, *, alpha: Alpha) -> ControlPlane:
+def _start_apiserver(
+    folder: Path, servers: list[Server], etcd_url: str, *, alpha: Alpha, options: Sequence[str]
+) -> ControlPlane:
     port = free_port()
     ca, certificate, key = write_certificates(folder)
     tokens = folder / "tokens.csv"
@@ -175,6 +181,7 @@ def _start_apiserver(folder: Path, servers: list[Server], etcd_url: str, *, alph
             "--allow-privileged=true",
             *alpha.gate_options,
             *alpha.version_options,
+            *options,
         ],
         log=folder / "kube-apiserver.log",
     )

@@ -1,7 +1,7 @@
 """Plays the workload controllers on a real API server: makes owners, then pods in the order in which they make them.
 
 Later pods are made only when the earlier ones are bound and Ready, which is the strictest that any of them asks for;
-kubelet's part, the Ready condition, is played too.
+kubelet's part, the Ready condition, is played too, and that of schedulers other than Kubernetes' own.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from contextlib import suppress
 from typing import Any, Self
 
 from controller.cluster.owners import KINDS
+from controller.groups.placer import DEFAULT
+from controller.objects.pods import node
 from kube.client import ApiError, Client, Object
 from kube.resources import POD, Resource
 from tests.support import crds
@@ -45,11 +47,15 @@ class OwnerControllers:
     async def make_pods(
         self, uids: Sequence[str], *, after: Sequence[str] = (), late: Late | None = None
     ) -> list[Object]:
-        """The pods as created, with the owners above them; those of ``after`` are bound and Ready by then."""
+        """The pods as created, with the owners above them and the PodGroups that they name; those of ``after`` are
+        bound and Ready by then."""
         bodies = [copy.deepcopy(self._workloads.pods[uid]) for uid in uids]
         if late is not None:
             late(bodies, [await self._current(uid) for uid in after])
         for uid, body in zip(uids, bodies, strict=True):
+            gang = self._workloads.gang(body)
+            if gang is not None:
+                await self._make(gang.uid)
             self._made[uid] = await self._create({"apiVersion": "v1", "kind": "Pod"} | body, POD)
         return [self._made[uid] for uid in uids]
 
@@ -61,7 +67,9 @@ class OwnerControllers:
         await eventually(free, what=f"gates of {', '.join(uids)} gone", within_s=within_s)
 
     async def run(self, uids: Sequence[str]) -> None:
-        """Once the scheduler has bound them, report the pods Ready as kubelet would."""
+        """Once a scheduler has bound them, report the pods Ready as kubelet would."""
+        for uid in uids:
+            await self._schedule(await self._current(uid))
 
         async def bound() -> bool:
             return all([(await self._current(uid))["spec"].get("nodeName") for uid in uids])
@@ -73,6 +81,18 @@ class OwnerControllers:
             await self._client.patch(
                 POD, name, {"status": status}, namespace=self._namespace, subresource="status", kind="strategic"
             )
+
+    async def _schedule(self, pod: Object) -> None:
+        """As another scheduler binds, where the pod names one: to a free node of those that it prefers."""
+        if pod["spec"]["schedulerName"] == DEFAULT:
+            return
+        term = pod["spec"]["affinity"]["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"][-1]
+        taken = {node(other) for other in await self._client.list(POD, namespace=self._namespace)}
+        host = next(name for name in term["preference"]["matchExpressions"][0]["values"] if name not in taken)
+        target = {"apiVersion": "v1", "kind": "Node", "name": host}
+        name = pod["metadata"]["name"]
+        body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
+        await self._client.create(POD, body, namespace=self._namespace, name=name, subresource="binding")
 
     async def _current(self, uid: str) -> Object:
         return await self._client.get(POD, self._made[uid]["metadata"]["name"], namespace=self._namespace)
@@ -88,11 +108,17 @@ class OwnerControllers:
 
     async def _reference(self, reference: dict[str, Any]) -> dict[str, Any]:
         uid = reference["uid"]
-        if uid not in self._made and uid in self._workloads.objects:
-            owner = self._workloads.objects[uid]
-            resource = KINDS[owner["apiVersion"], owner["kind"]]
-            if "." in resource.group and not resource.group.startswith("scheduling.k8s.io"):
-                await crds.install(self._client, crds.definition(resource))
-            self._made[uid] = await self._create(owner, resource)
-            self._owners.append((resource, owner["metadata"]["name"]))
+        if uid in self._workloads.objects:
+            await self._make(uid)
         return reference | {"uid": self._made[uid]["metadata"]["uid"]} if uid in self._made else reference
+
+    async def _make(self, uid: str) -> None:
+        """One of the file's objects and what is above it, once."""
+        if uid in self._made:
+            return
+        obj = self._workloads.objects[uid]
+        resource = KINDS[obj["apiVersion"], obj["kind"]]
+        if "." in resource.group and not resource.group.startswith("scheduling.k8s.io"):
+            await crds.install(self._client, crds.definition(resource))
+        self._made[uid] = await self._create(obj, resource)
+        self._owners.append((resource, obj["metadata"]["name"]))

@@ -32,14 +32,15 @@ async def dry_run(client: Client, resource: Resource, body: Object, *, namespace
 
 async def define(client: Client) -> None:
     """One definition a kind; the versions of one kind would have to be merged, of which there is no case."""
-    await crds.install(client, *map(_definition, SCHEMAS))
+    await crds.install(client, *map(definition, SCHEMAS))
 
 
 async def undefine(client: Client) -> None:
     await crds.uninstall(client, *map(_resource, SCHEMAS))
 
 
-def _definition(schema: Schema) -> Object:
+def definition(schema: Schema) -> Object:
+    """Of one short schema, as the file has them."""
     properties = {name: _expand(value) for name, value in schema["fields"].items()} | {"metadata": {"type": "object"}}
     return crds.definition(_resource(schema), schema={"type": "object", "properties": properties})
 
