@@ -14,6 +14,7 @@ MAX_PATH_BYTES = 4096  # PATH_MAX on Linux
 MAX_COMPONENT_BYTES = 255  # NAME_MAX on Linux
 MAX_DEPTH = 64
 MAX_FILES = 100_000  # a bound on what one manifest can make a node do; the largest known model has under 1,000 files
+_NO_NAMES = frozenset(("", ".", ".."))
 
 
 def safe_path(path: str) -> str:
@@ -41,11 +42,14 @@ def _path_problem(path: str) -> str:
         return "is absolute"
     if "\\" in path or not (path.isprintable() or all(unicodedata.category(c) != "Cc" for c in path)):
         return "holds a back-slash or a control character"
-    if any(part in ("", ".", "..") for part in parts):
+    if not _NO_NAMES.isdisjoint(parts):
         return "has an empty, '.' or '..' component"
     if not unicodedata.is_normalized("NFC", path):
         return "is not in Unicode normal form C"
-    if len(encoded) > MAX_PATH_BYTES or any(len(p.encode()) > MAX_COMPONENT_BYTES for p in parts):
+    # A short path has no long component: archives ask for each of their thousands.
+    if len(encoded) > MAX_COMPONENT_BYTES and (
+        len(encoded) > MAX_PATH_BYTES or any(len(p.encode()) > MAX_COMPONENT_BYTES for p in parts)
+    ):
         return f"is longer than {MAX_PATH_BYTES} bytes, or a component than {MAX_COMPONENT_BYTES}"
     if len(parts) > MAX_DEPTH:
         return f"is deeper than {MAX_DEPTH} folders"

@@ -7,6 +7,7 @@ pax (IEEE 1003.1, "pax"), and GNU's long names and base-256 sizes, which large f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,6 +30,7 @@ _REFUSED = {
     b"S": "a sparse file",
 }
 _CONTIGUOUS, _SPARSE = b"7", b"S"
+_OCTAL = re.compile(rb"[ \0]*([0-7]*)[ \0]*")
 _HARMLESS_PAX = frozenset(("mtime", "atime", "ctime", "uid", "gid", "uname", "gname", "comment", "path", "size"))
 
 Fill = Callable[[memoryview], int]
@@ -114,7 +116,9 @@ class TarStream:
         block = self._block()
         if not any(block):
             return None
-        if _number(block[148:156]) != sum(block) - sum(block[148:156]) + 8 * 0x20:
+        summed = block[:148] + block[156:]
+        # Most of a header is zeros, which add nothing: it is summed without them, in a fraction of the time.
+        if _number(block[148:156]) != sum(summed.translate(None, b"\0")) + 8 * 0x20:
             raise InvalidArtifact("the archive has a header with a wrong checksum")
         name = _text(block[0:100])
         if block[257:263] == b"ustar\0" and block[345]:
@@ -217,10 +221,10 @@ def _number(field: bytes) -> int:
         if field[0] & 0x40 or value >= 1 << 63:
             raise InvalidArtifact("the archive has a negative or absurd number")
         return value
-    text = field.strip(b" \0")
-    if not all(byte in b"01234567" for byte in text):
+    match = _OCTAL.fullmatch(field)
+    if match is None:
         raise InvalidArtifact("the archive has a header with a malformed number")
-    return int(text or b"0", 8)
+    return int(match[1] or b"0", 8)
 
 
 def _decimal(text: str) -> int:
