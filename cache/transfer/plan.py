@@ -15,12 +15,13 @@ BATCH_BYTES = 12 << 20  # within a worker's share of memory
 
 
 def plan(files: Iterable[WantedFile], *, workers: int) -> list[WantedFile | WantedBatch]:
-    """Large files, largest first so that the last to finish is a short one, then batches of small ones, at least one
-    a worker where there are enough of them."""
+    """Large files, largest first so that the last to finish is a short one, then batches of small ones: as many for
+    each worker, where there are enough of them, so that none fetches the last one alone."""
     ordered = sorted(files, key=lambda file: (-file.size, file.digest.hex))
     large: list[WantedFile | WantedBatch] = [file for file in ordered if file.size > SMALL_BYTES]
     small = ordered[len(large) :]
-    most = min(BATCH_FILES, max(-(-len(small) // workers), _LEAST_FILES))
+    rounds = max(-(-len(small) // (workers * BATCH_FILES)), 1)
+    most = max(-(-len(small) // (workers * rounds)), _LEAST_FILES)
     batch: list[WantedFile] = []
     batches: list[WantedFile | WantedBatch] = []
     held = 0

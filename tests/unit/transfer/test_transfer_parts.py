@@ -105,6 +105,11 @@ def test_small_files_are_shared_out_over_the_workers() -> None:
     assert [len(task.files) for task in tasks if isinstance(task, WantedBatch)] == [25, 25, 25, 25]
 
 
+def test_no_worker_is_left_to_fetch_the_last_batch_alone() -> None:
+    tasks = plan([wanted(10, seed=seed) for seed in range(2 * BATCH_FILES + 2)], workers=2)
+    assert [len(task.files) for task in tasks if isinstance(task, WantedBatch)] == [1537, 1537, 1537, 1535]
+
+
 @given(st.lists(st.integers(0, SMALL_BYTES), max_size=200), st.integers(1, 8))
 def test_batches_are_bounded(sizes: list[int], workers: int) -> None:
     tasks = plan((wanted(size, seed=seed) for seed, size in enumerate(sizes)), workers=workers)
