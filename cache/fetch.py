@@ -18,6 +18,7 @@ from cache.prove import Proof
 from cache.sources.artifact import Archive, Artifact, key_of
 from cache.sources.oci.image import Change
 from cache.sources.source import Resolved, Session
+from cache.store.draft import Draft
 from cache.store.places import Known, Place
 from cache.store.store import Store
 from cache.transfer.engine import Settings, transfer
@@ -90,7 +91,8 @@ def fetch(
     with store.claim({**artifact.blobs, **unpacked}) as give_up:
         steps.bring(todo, exchanges=exchanges)
         give_up(unpacked)  # each file asks for its room now
-        tree = steps.publish(steps.unpack())
+        with store.draft() as draft:
+            tree = steps.publish(steps.unpack(draft), draft=draft)
     if exchanges is None:  # else others may still want them
         store.remove_blobs([archive.digest for archive in artifact.archives])
     return Fetched(tree, bytes_origin=meter.snapshot().bytes_origin, bytes_reused=reused)
@@ -127,13 +129,20 @@ class _Steps:
                 hint="ask whoever keeps the source; if the new bytes are right, give them a new name or version",
             ) from error
 
-    def unpack(self) -> list[Change]:
+    def unpack(self, draft: Draft) -> list[Change]:
         return [
-            unpack(self.store, archive, wanted=self.origin.wanted, on_bytes=self.meter.reused, tick=self._tick)
+            unpack(
+                self.store,
+                archive,
+                draft=draft,
+                wanted=self.origin.wanted,
+                on_bytes=self.meter.reused,
+                tick=self._tick,
+            )
             for archive in self.artifact.archives
         ]
 
-    def publish(self, changes: list[Change]) -> Tree:
+    def publish(self, changes: list[Change], *, draft: Draft) -> Tree:
         """Arrange all files in the layout that was asked for, and publish the tree they make."""
         complete = self.artifact.with_hashes(self.intake.found)
         tree = Tree.of([*complete.files, *overlaid(self.artifact.archives, changes)])
@@ -143,7 +152,7 @@ class _Steps:
             with self.store.stage() as staged:
                 staged.write(content)
                 staged.commit()
-        self.store.publish_tree(arranged.tree)
+        self.store.publish_tree(arranged.tree, draft=draft)
         return arranged.tree
 
     def _share(self, todo: Todo, exchanges: Exchanges) -> frozenset[Digest]:

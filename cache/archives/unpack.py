@@ -7,7 +7,6 @@ was right to its last byte, read anew.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 
 from api.digest import Digest
@@ -17,18 +16,25 @@ from cache.archives.stream import LayerStream
 from cache.archives.tar import Member, TarStream
 from cache.sources.artifact import Archive, Filter
 from cache.sources.oci.image import FOLDER, Change, below, is_elsewhere, overlay, whiteout
+from cache.store.draft import Draft
 from cache.store.failures import disk_errors
+from cache.store.small import SMALL_BYTES
 from cache.store.store import Store
-from cache.transfer.plan import BATCH_BYTES, BATCH_FILES, SMALL_BYTES
 
 _WINDOW_BYTES = 2 << 20
 
 
 def unpack(
-    store: Store, archive: Archive, *, wanted: Filter, on_bytes: Callable[[int], None], tick: Callable[[], None]
+    store: Store,
+    archive: Archive,
+    *,
+    draft: Draft,
+    wanted: Filter,
+    on_bytes: Callable[[int], None],
+    tick: Callable[[], None],
 ) -> Change:
-    """Take the files that ``wanted`` lets through into ``store``; returns what the layer holds. Room for each is made
-    sure of before it is written.
+    """Take the files that ``wanted`` lets through into ``store``, small ones by way of ``draft``; returns what the
+    layer holds. Room for each is made sure of before it is written.
 
     ``on_bytes`` and ``tick`` as of LayerStream. Raises InvalidArtifact or UnsafePath for what must not be unpacked,
     InsufficientCache, DiskError, or Corrupted when the stored layer rotted: then it is in quarantine.
@@ -46,7 +52,7 @@ def unpack(
         ):
             window = memoryview(bytearray(_WINDOW_BYTES))
             stream = TarStream(layer.fill, window, ignores=is_elsewhere if archive.image else None)
-            change = _take(stream, store=store, image=archive.image, wanted=wanted)
+            change = _take(stream, store=store, draft=draft, image=archive.image, wanted=wanted)
             if layer.digest() == archive.digest:
                 tick()  # all of it is done now
                 return change
@@ -73,27 +79,29 @@ def overlaid(archives: Sequence[Archive], changes: Sequence[Change]) -> list[Tre
     return files
 
 
-def _take(stream: TarStream, *, store: Store, image: bool, wanted: Filter) -> Change:
+def _take(stream: TarStream, *, store: Store, draft: Draft, image: bool, wanted: Filter) -> Change:
     files: list[TreeFile] = []
     removed: set[str] = set()
     emptied: set[str] = set()
-    small = _Batch(store.commit_small)
-    while (member := stream.next()) is not None:
-        path = member.path
-        if image:
-            if hidden := whiteout(path):
-                (emptied if hidden[1] else removed).add(hidden[0])
+    with store.small_files(draft) as small:
+        while (member := stream.next()) is not None:
+            path = member.path
+            if image:
+                if hidden := whiteout(path):
+                    (emptied if hidden[1] else removed).add(hidden[0])
+                    continue
+                path = below(path)
+            if not wanted.takes(path):
                 continue
-            path = below(path)
-        if not wanted.takes(path):
-            continue
-        wanted.check([path])
-        digest = small.add(stream, member) if member.size <= SMALL_BYTES else _stage(stream, member, store=store)
-        files.append(TreeFile(path, member.size, digest))
-        if len(files) > MAX_FILES:
-            raise InvalidArtifact(f"an archive holds more than {MAX_FILES} files")
-    stream.finish()
-    small.finish()
+            wanted.check([path])
+            if member.size <= SMALL_BYTES:
+                digest = small.add(_whole(stream, member), path=path)
+            else:
+                digest = _stage(stream, member, store=store)
+            files.append(TreeFile(path, member.size, digest))
+            if len(files) > MAX_FILES:
+                raise InvalidArtifact(f"an archive holds more than {MAX_FILES} files")
+        stream.finish()
     return Change(tuple(files), frozenset(removed), frozenset(emptied))
 
 
@@ -104,29 +112,12 @@ def _stage(stream: TarStream, member: Member, *, store: Store) -> Digest:
         return staged.commit()
 
 
-class _Batch:
-    """Small files gathered in memory and committed together. In the same thread: to commit is a system call after the
-    other, and a second thread that works meanwhile makes it wait for the interpreter longer than that work takes."""
-
-    def __init__(self, commit: Callable[[list[tuple[Digest, bytes]]], None]) -> None:
-        self._commit = commit
-        self._items: list[tuple[Digest, bytes]] = []
-        self._bytes = 0
-
-    def add(self, stream: TarStream, member: Member) -> Digest:
-        """Raises what a commit raises."""
-        content = bytearray()
-        while len(piece := stream.read(member.size)):
-            content += piece
-        digest = Digest(hashlib.sha256(content).hexdigest())
-        self._items.append((digest, bytes(content)))
-        self._bytes += len(content)
-        if len(self._items) == BATCH_FILES or self._bytes >= BATCH_BYTES:
-            self.finish()
-        return digest
-
-    def finish(self) -> None:
-        """Commit what is gathered. Raises what a commit raises."""
-        if self._items:
-            self._commit(self._items)
-            self._items, self._bytes = [], 0
+def _whole(stream: TarStream, member: Member) -> memoryview:
+    """A small file's content, valid until the stream goes on."""
+    piece = stream.read(member.size)
+    if len(piece) == member.size:
+        return piece
+    content = bytearray(piece)
+    while len(piece := stream.read(member.size)):
+        content += piece
+    return memoryview(content)

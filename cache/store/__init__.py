@@ -9,10 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cache.store.blobs import SMALL_BYTES
     from cache.store.ingest import Ingest
     from cache.store.pins import Pin
     from cache.store.records import PullRecord
+    from cache.store.small import SMALL_BYTES
     from cache.store.space import Usage
     from cache.store.staged import Staged
     from cache.store.store import Store
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["SMALL_BYTES", "Ingest", "Pin", "PullRecord", "Staged", "Store", "Usage"]
 
 _MODULES = {
-    "SMALL_BYTES": "blobs",
+    "SMALL_BYTES": "small",
     "Ingest": "ingest",
     "Pin": "pins",
     "PullRecord": "records",

@@ -10,24 +10,34 @@ from pathlib import Path
 
 def fsync_folder(path: Path) -> None:
     """Make the names in a folder durable: a rename or link survives a power loss only after this."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = open_folder(path)
     try:
         os.fsync(fd)
     finally:
         os.close(fd)
 
 
+def open_folder(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
 def syncfs(fd: int) -> None:
     """Write back everything of the file system that ``fd`` is on (syncfs(2)).
 
     Reports write-back errors since the last call on the same descriptor (Linux 5.8 and newer), so the descriptor
-    must have been opened before what it is to vouch for was written.
+    must have been opened before what it is to vouch for was written, and be nobody else's, who would be told instead.
     """
     import ctypes  # a warm pull does without it
 
     if ctypes.CDLL(None, use_errno=True).syncfs(fd) != 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
+
+
+def umask() -> int:
+    """Of this process; read, since umask(2) would set it for all threads, if only for a moment."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("Umask:")).split()[1], 8)
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:

@@ -4,7 +4,7 @@
     ingest/<hex>/               data, chunks.journal: a blob under way
     blobs/sha256/ab/<hex>       0444, complete and verified, or absent
     trees/<hex>/                folders 0555 of hard links to blobs
-    trees/.new-* .trash-*       a tree being built, or being removed; swept at start
+    trees/.new-* .trash-*       a tree being built (a draft, before its digest is known), or removed; swept at start
     pins/<id>                   one file a publication
     records/trees/<hex>         a tree's listing, whose sha256 is its name
     records/pulls/<hex of key>  pull records
@@ -96,6 +96,9 @@ class Layout:
 
     def new_tree(self, digest: Digest) -> Path:
         return self.trees / f"{NEW}{digest.hex}"
+
+    def draft(self) -> Path:
+        return self.trees / f"{NEW}{os.urandom(16).hex()}"
 
     def trash_tree(self, digest: Digest) -> Path:
         return self.trees / f"{TRASH}{digest.hex}-{os.urandom(4).hex()}"

@@ -81,10 +81,6 @@ class Root:
                 hint="its disk was unmounted or its files were removed; mount it again and restart",
             )
 
-    def syncfs_descriptor(self) -> int:
-        """A descriptor on the root's file system, opened at start; see files.syncfs."""
-        return self._lock
-
     def close(self) -> None:
         # Closing alone would leave the lock to a child that another thread is just forking.
         fcntl.flock(self._lock, fcntl.LOCK_UN)

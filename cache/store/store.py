@@ -25,6 +25,7 @@ from api.tree import Tree, TreeFile
 from cache.store import blobs, pause, pins, quarantine, records, space, sweep, trees
 from cache.store.capacity import UNLIMITED, Amount, Disk, Watermarks
 from cache.store.datafile import IO
+from cache.store.draft import Draft
 from cache.store.failures import disk_errors
 from cache.store.files import fsync_folder, remove_folder
 from cache.store.hashing import sha256_of
@@ -33,6 +34,7 @@ from cache.store.layout import Layout
 from cache.store.pins import Pin
 from cache.store.records import PullRecord
 from cache.store.root import Root
+from cache.store.small import SmallFiles, verified
 from cache.store.space import Claims, Usage
 from cache.store.staged import Staged
 from cache.store.sweep import Leftover
@@ -185,18 +187,37 @@ class Store:
 
     def require_room(self, size: int) -> None:
         """Raise InsufficientCache where a file of so many bytes does not fit beside what pulls have reserved."""
-        with self._lock, self._writing("looking for space"):
-            self._claims.require(Amount(size, 1))
+        self._require(Amount(size, 1))
+
+    @contextmanager
+    def draft(self) -> Iterator[Draft]:
+        """For a tree that is to be published from archives. Raises OSError."""
+        draft = Draft(self._layout)
+        try:
+            yield draft
+        finally:
+            draft.discard()
+
+    def small_files(self, draft: Draft) -> SmallFiles:
+        """Takes in files of at most SMALL_BYTES and commits them together. Raises OSError, as all that it does."""
+        return SmallFiles(self._layout, draft=draft, require=self._require)
 
     def commit_small(self, items: Sequence[tuple[Digest, bytes]]) -> None:
         """Verify and commit files of at most SMALL_BYTES in one batch. Raises DigestMismatch or InsufficientCache
         before any is written."""
+        files = verified(items)
         with self._lock, self._writing("reserving space"):
-            unclaimed = {digest: len(data) for digest, data in items if digest not in self._claims}
-            if unclaimed:  # such as an archive's files: nobody knew of them before
-                self._claims.require(Amount(sum(unclaimed.values()), len(unclaimed)))
-        with self._writing(f"committing {len(items)} small files"):
-            blobs.commit_small(self._layout, items, syncfs_descriptor=self._root.syncfs_descriptor())
+            unclaimed = [len(data) for digest, data in files.items() if digest not in self._claims]
+            if unclaimed:
+                self._claims.require(Amount(sum(unclaimed), len(unclaimed)))
+        doing = f"committing {len(files)} small files"
+        with self._writing(doing), self.draft() as unused, self.small_files(unused) as small:
+            for digest, data in files.items():
+                small.put(digest, data)
+
+    def _require(self, amount: Amount) -> None:
+        with self._lock, self._writing("looking for space"):
+            self._claims.require(amount)
 
     def check_blob(self, digest: Digest, *, on_bytes: Callable[[int], None] | None = None) -> Checked:
         """Read a blob and compare. Changes nothing; raises DiskError for what says nothing about the bytes."""
@@ -224,8 +245,8 @@ class Store:
 
     # -- trees
 
-    def publish_tree(self, tree: Tree) -> Path:
-        """Make the tree's folder; returns it. Does nothing when it is there and intact.
+    def publish_tree(self, tree: Tree, *, draft: Draft | None = None) -> Path:
+        """Make the tree's folder, of the draft where that fits; returns it. Does nothing when it is there and intact.
 
         A damaged one is made anew or, while it is mounted, mended file by file. Raises NotFound when a blob is missing.
         """
@@ -241,7 +262,7 @@ class Store:
                     trees.mend(self._layout, tree)
                     return path
                 remove_folder(trees.unpublish(self._layout, tree.digest))
-            return trees.publish(self._layout, tree)
+            return trees.publish(self._layout, tree, draft=draft)
 
     def tree(self, digest: Digest) -> Tree | None:
         """The tree when it is published and intact (every file is its blob), else None."""

@@ -12,10 +12,11 @@ from typing import Literal
 from api.digest import Digest
 from api.errors import InvalidArtifact
 from cache.store import quarantine, trees
-from cache.store.blobs import SMALL_BYTES, blobs, status_of
+from cache.store.blobs import blobs, status_of
 from cache.store.files import regular_files, remove_folder, scratch_name
 from cache.store.ingest import DATA
 from cache.store.layout import NEW, TRASH, Layout
+from cache.store.small import SMALL_BYTES
 from cache.store.space import Claims
 
 

@@ -16,24 +16,28 @@ from api.digest import Digest
 from api.errors import InUse, InvalidArtifact, NotFound, WarmsetError
 from api.tree import Tree, TreeFile
 from cache.store.blobs import blobs, has_blob
+from cache.store.draft import Draft
 from cache.store.files import fsync_folder, remove_durably, remove_folder, replace_durably, scratch_name
 from cache.store.hashing import sha256_of
 from cache.store.layout import Layout
 
 
-def publish(layout: Layout, tree: Tree) -> Path:
+def publish(layout: Layout, tree: Tree, *, draft: Draft | None = None) -> Path:
     """Build the tree beside its final name, make it durable, rename it. The tree must not be there.
 
     Raises NotFound when a blob is missing (nothing is left behind), else OSError.
     """
-    _require_blobs(layout, tree)
     target, new = layout.tree(tree.digest), layout.new_tree(tree.digest)
     remove_folder(new)
-    replace_durably(layout.listing(tree.digest), tree.listing.encode(), scratch=layout.scratch)
     try:
-        _build(layout, tree, new)
+        if draft is None or not draft.fits(tree):
+            draft = Draft(layout)
+        if draft.files:
+            draft.folder.rename(new)
+        _build(layout, tree, new, draft=draft)
+        replace_durably(layout.listing(tree.digest), tree.listing.encode(), scratch=layout.scratch)
         new.rename(target)  # the point of no return: from here on the tree exists for everybody
-    except OSError:
+    except (OSError, NotFound):
         remove_folder(new)
         raise
     fsync_folder(layout.trees)
@@ -47,7 +51,9 @@ def mend(layout: Layout, tree: Tree) -> None:
     the verified bytes. A kill in between leaves some files mended, and folders that ``settle`` closes again.
     Raises NotFound when a blob is missing, InUse when the tree lacks more than files, else OSError.
     """
-    _require_blobs(layout, tree)
+    for digest, size in tree.blobs.items():
+        if not has_blob(layout, digest, size=size):
+            raise _missing(digest, tree)
     root = layout.tree(tree.digest)
     wrong = [file for file in tree.files if not _is_blob(layout, root, file)]
     folders = {(root / file.path).parent for file in wrong}
@@ -73,22 +79,27 @@ def settle(layout: Layout, digest: Digest) -> None:
     remove_durably(layout.mending / digest.hex)
 
 
-def _require_blobs(layout: Layout, tree: Tree) -> None:
-    for digest, size in tree.blobs.items():
-        if not has_blob(layout, digest, size=size):
-            raise NotFound(f"blob {digest} of tree {tree.digest} is not in the cache", hint="pull the model again")
+def _missing(blob: Digest, tree: Tree) -> NotFound:
+    return NotFound(f"blob {blob} of tree {tree.digest} is not in the cache", hint="pull the model again")
 
 
-def _build(layout: Layout, tree: Tree, new: Path) -> None:
-    new.mkdir(mode=0o700)
-    folders = [new, *(new / folder for folder in tree.folders)]
-    for folder in folders[1:]:
-        folder.mkdir(mode=0o700)
-    for file in tree.files:
-        os.link(layout.blob_name(file.digest), f"{new}/{file.path}")
+def _build(layout: Layout, tree: Tree, new: Path, *, draft: Draft) -> None:
+    """Make in ``new`` what the draft has not brought there."""
+    folders = ["", *tree.folders]
     for folder in folders:
-        folder.chmod(0o555)
-        fsync_folder(folder)
+        if folder not in draft.folders:
+            (new / folder).mkdir(mode=0o700)
+    for file in tree.files:
+        if file.path in draft.files:
+            continue
+        try:
+            os.link(layout.blob_name(file.digest), f"{new}/{file.path}")
+        except FileNotFoundError as error:
+            raise _missing(file.digest, tree) from error
+    for folder in folders:
+        (new / folder).chmod(0o555)
+    for folder in folders:  # after all changes: a journal that has them all has nothing left to do for the second
+        fsync_folder(new / folder)
 
 
 def read(layout: Layout, digest: Digest) -> Tree | None:

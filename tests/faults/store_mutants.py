@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cache.store import Ingest, Store, blobs, staged
+from cache.store import Ingest, Store, small, staged
 from cache.store.layout import Layout
 
 
@@ -27,7 +27,7 @@ def _temporary_files_among_blobs() -> None:
         name = secrets.token_hex(32)
         return folder.parent / "blobs" / "sha256" / name[:2] / name
 
-    blobs.scratch_name = staged.scratch_name = in_place  # type: ignore[attr-defined]
+    small.scratch_name = staged.scratch_name = in_place  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from api.errors import WarmsetError
-from cache.store import Store, blobs, datafile, pins, records, root, trees
+from cache.store import Store, blobs, datafile, pins, records, root, small, trees
 from cache.store import ingest as ingest_module
 from cache.store.datafile import DataFile
 from tests.faults import oracle, store_scenario
@@ -121,7 +121,7 @@ def _folders_not_synced() -> None:
 
 
 def _batches_not_synced() -> None:
-    blobs.syncfs = lambda fd: None  # type: ignore[attr-defined]
+    small.syncfs = lambda fd: None  # type: ignore[attr-defined]
 
 
 def _replace(path: Path, data: bytes, *, scratch: Path) -> None:

@@ -31,20 +31,23 @@ PUBLICATION = "ab" * 32
 _random = random.Random(7)
 BIG = _random.randbytes(3 * CHUNK + 100)
 MEMBER = _random.randbytes(2000)
-FIRST = {"model.bin": BIG, "conf/config.json": b"{}", "conf/deep/empty": b"", "member.txt": MEMBER}
+SMALL = _random.randbytes(20)
+PACKED = {"member.txt": MEMBER, "in/small.txt": SMALL}
+FIRST = {"model.bin": BIG, "conf/config.json": b"{}", "conf/deep/empty": b"", **PACKED}
 SECOND = {"weights/model.bin": BIG, "notes/member.txt": MEMBER}
 
 
-def _packed(name: str, content: bytes) -> bytes:
+def _packed(files: dict[str, bytes]) -> bytes:
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode="w") as archive:
-        entry = tarfile.TarInfo(name)
-        entry.size = len(content)
-        archive.addfile(entry, io.BytesIO(content))
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
     return target.getvalue()
 
 
-LAYER = _packed("member.txt", MEMBER)
+LAYER = _packed(PACKED)
 
 
 def digest_of(data: bytes) -> Digest:
@@ -68,12 +71,14 @@ def pull(store: Store, wanted: bytes, *, served: bytes) -> None:
         ingest.commit(digest_of(bytes(found)))
 
 
-def bring_member(store: Store) -> None:
-    """In an archive, as a layer is pulled."""
+def bring_packed(store: Store, tree: Tree) -> None:
+    """In an archive, as a layer is pulled, and publish the tree that holds its files."""
     if not store.has_blob(digest_of(LAYER), len(LAYER)):
         pull(store, LAYER, served=LAYER)
     archive = Archive(digest_of(LAYER), len(LAYER))
-    unpack(store, archive, wanted=Filter(), on_bytes=lambda count: None, tick=lambda: None)
+    with store.draft() as draft:
+        unpack(store, archive, draft=draft, wanted=Filter(), on_bytes=lambda count: None, tick=lambda: None)
+        store.publish_tree(tree, draft=draft)
 
 
 def live(root: Path, promises: Path) -> None:
@@ -92,8 +97,7 @@ def live(root: Path, promises: Path) -> None:
                 pull(store, BIG, served=BIG)
             promise("blob", digest_of(BIG).hex)
             store.commit_small([(digest_of(data), data) for data in (b"{}", b"")])
-            bring_member(store)
-            store.publish_tree(first)
+            bring_packed(store, first)
             promise("tree", first.digest.hex)
         store.publish_tree(second)
         promise("tree", second.digest.hex)
@@ -105,8 +109,7 @@ def live(root: Path, promises: Path) -> None:
         with suppress(InUse):
             store.remove_tree(second.digest)
         store.drop_blob(digest_of(MEMBER))  # as if its bytes had rotted
-        bring_member(store)
-        store.publish_tree(second)
+        bring_packed(store, second)
         store.remove_blobs([digest_of(LAYER)])
         promise("gone", "record first")
         promise("gone", f"tree {first.digest.hex}")

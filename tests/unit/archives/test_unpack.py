@@ -43,7 +43,8 @@ def put(store: Store, data: bytes) -> Digest:
 
 def unpack_here(store: Store, data: bytes, packing: Packing, *, tick: Callable[[], None] = lambda: None) -> None:
     archive = Archive(put(store, data), len(data), packing)
-    unpack(store, archive, wanted=Filter(), on_bytes=lambda count: None, tick=tick)
+    with store.draft() as draft:
+        unpack(store, archive, draft=draft, wanted=Filter(), on_bytes=lambda count: None, tick=tick)
 
 
 @packings
@@ -154,15 +155,33 @@ def test_small_files_are_within_the_room_too(store: Store, packing: Packing, mon
     digest = put(store, packed)
     before = set(store.layout.blobs.rglob("*"))
     disk_of(monkeypatch, free=1000)
-    with pytest.raises(InsufficientCache):
+    with store.draft() as draft, pytest.raises(InsufficientCache):
         unpack(
             store,
             Archive(digest, len(packed), packing),
+            draft=draft,
             wanted=Filter(),
             on_bytes=lambda count: None,
             tick=lambda: None,
         )
     assert set(store.layout.blobs.rglob("*")) == before
+
+
+def test_small_files_may_fill_the_room_to_its_end(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though room is asked for more at once where there is some."""
+    packed = layer({f"{n}": b"%d" % n * 1000 for n in range(100, 200)})
+    digest = put(store, packed)
+    disk_of(monkeypatch, free=3000)
+    with store.draft() as draft:
+        unpack(
+            store,
+            Archive(digest, len(packed)),
+            draft=draft,
+            wanted=Filter(),
+            on_bytes=lambda count: None,
+            tick=lambda: None,
+        )
+    assert sum(path.is_file() for path in store.layout.blobs.rglob("*")) == 100 + 1
 
 
 # -- what goes wrong

@@ -18,6 +18,15 @@ def test_a_batch_is_committed_read_only(store: Store) -> None:
     assert files_below(store, "scratch") == []
 
 
+def test_a_batch_may_be_read_by_all_whatever_the_umask(store: Store) -> None:
+    mask = os.umask(0o777)
+    try:
+        store.commit_small([(digest_of(b"{}"), b"{}")])
+    finally:
+        os.umask(mask)
+    assert store.blob_path(digest_of(b"{}")).stat().st_mode & 0o777 == 0o444
+
+
 def test_one_wrong_file_stops_the_whole_batch(store: Store) -> None:
     with pytest.raises(DigestMismatch):
         store.commit_small([(digest_of(b"right"), b"right"), (digest_of(b"right"), b"wrong")])

@@ -9,7 +9,7 @@ import pytest
 
 from api.errors import InUse, NotFound
 from api.tree import Tree
-from cache.store import Store, blobs
+from cache.store import Store, small
 from tests.unit.store.samples import add_tree, digest_of, tree_of
 
 FILES = {"model.bin": b"weights" * 100, "conf/config.json": b"{}"}
@@ -77,15 +77,15 @@ def test_a_small_file_that_two_pulls_bring_at_once_stays_the_one_that_a_tree_lin
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the tree of whoever came first would be damaged by the second, whose bytes are the same."""
-    data, synced = b"the same bytes", blobs.syncfs
+    data, synced = b"the same bytes", small.syncfs
     published: list[Tree] = []
 
     def while_the_other_publishes(fd: int) -> None:
-        monkeypatch.setattr(blobs, "syncfs", synced)
+        monkeypatch.setattr(small, "syncfs", synced)
         published.append(add_tree(store, {"a": data}))
         synced(fd)
 
-    monkeypatch.setattr(blobs, "syncfs", while_the_other_publishes)
+    monkeypatch.setattr(small, "syncfs", while_the_other_publishes)
     store.commit_small([(digest_of(data), data)])
     assert store.tree(published[0].digest) == published[0]
     assert list(store.layout.scratch.iterdir()) == []
