@@ -8,6 +8,7 @@ may wake and write once more, which is why all other writes carry a resourceVers
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from kube.resources import LEASE
 LEASE_S = 15.0  # as client-go's defaults: lease 15 s, renewal given up after 10 s, tried every 2 s
 RENEW_WITHIN_S = 10.0
 RETRY_S = 2.0
+ANSWER_S = 5.0  # for one try, which may take two requests
 
 log = structlog.get_logger()
 
@@ -44,14 +46,16 @@ class Election:
         log.info("leader.elected", identity=self._identity)
 
     async def hold(self) -> None:
-        """Renew; returns when the Lease was lost or could not be renewed in time."""
-        renewed = time.monotonic()
-        while time.monotonic() - renewed < RENEW_WITHIN_S:
-            await asyncio.sleep(RETRY_S)
-            if await self._try():
-                renewed = time.monotonic()
-            elif self._lease is not None and _holder(self._lease) != self._identity:
-                break
+        """Renew; returns when the Lease was lost or, before others may take it, could not be renewed in time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RENEW_WITHIN_S) as deadline:
+                while True:
+                    await asyncio.sleep(RETRY_S)
+                    began = asyncio.get_running_loop().time()
+                    if await self._try():
+                        deadline.reschedule(began + RENEW_WITHIN_S)
+                    elif self._lease is not None and _holder(self._lease) != self._identity:
+                        break
         log.error("leader.lost", identity=self._identity)
 
     async def release(self) -> None:
@@ -66,7 +70,7 @@ class Election:
 
     async def _try(self) -> bool:
         try:
-            async with asyncio.timeout(RENEW_WITHIN_S / 2):
+            async with asyncio.timeout(ANSWER_S):
                 return await self._renew_or_take()
         except (ApiError, ClusterUnavailable, TimeoutError) as error:
             # 409: another replica was quicker. Anything else is tried again as well.

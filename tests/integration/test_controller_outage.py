@@ -84,8 +84,7 @@ async def test_a_leader_that_cannot_renew_ends_and_the_next_goes_on_with_its_pla
         return holding.failure is not None
 
     with stopped(control_plane):
-        took_s = await eventually(ended, what="the leader's end", within_s=20)
-    assert took_s < 15
+        await eventually(ended, what="the leader's end", within_s=20)
     failure = holding.failure
     assert isinstance(failure, BaseExceptionGroup)
     assert failure.subgroup(LeadershipLost) is not None
