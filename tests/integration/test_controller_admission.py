@@ -10,6 +10,7 @@ from api import keys
 from controller.objects.resources import MODEL, WARM_SET
 from kube.client import ApiError, Client
 from kube.resources import POD
+from tests.support import kserve
 from tests.support.control import REVISION, TEAM, Control, make_model, pod
 from tests.support.installation import eventually
 
@@ -95,3 +96,19 @@ async def test_a_model_that_cannot_be_resolved_says_why(control: Control, cluste
         return [(c["status"], c["reason"]) for c in conditions] == [("False", "SourceUnavailable")]
 
     await eventually(refused, what="Resolved=False")
+
+
+async def test_kserves_download_stays_out_though_its_webhook_puts_it_back(control: Control, cluster: Client) -> None:
+    """KServe's runs before ours, and again since ours has changed the pod; and so does ours."""
+    await make_model(cluster)
+    async with kserve.injecting(cluster):
+        asking = {keys.MODEL: "llama", keys.PATH: "/mnt/models"}
+        created = await cluster.create(POD, kserve.served("asks", annotations=asking), namespace=TEAM)
+    assert [container["name"] for container in created["spec"]["initContainers"]] == ["theirs"]
+    own, weights = created["spec"]["volumes"]
+    assert (own["name"], weights["csi"]["driver"]) == ("own", keys.CSI_DRIVER)
+    (container,) = created["spec"]["containers"]
+    assert {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]} == {
+        "/own": "own",
+        "/mnt/models": weights["name"],
+    }

@@ -21,12 +21,13 @@ from tests.support.installation import eventually
 from tests.support.owner_controllers import Late, OwnerControllers
 from tests.support.workloads import load
 
+MODELS = ("falcon", "llama")
 RACKS = {"n1": "r1", "n2": "r1", "n3": "r1", "n4": "r1", "n5": "r2", "n6": "r2"}
 
 
 @pytest.fixture
 async def agents(control: Control, cluster: Client) -> AsyncIterator[None]:
-    """Six cold nodes, whose agents have at once what they are told to have."""
+    """Six cold nodes, whose agents have at once what they are told to have, of two models."""
     for name, rack in RACKS.items():
         await make_node(cluster, name, labels={"rack": rack})
         await agent_says(cluster, name)
@@ -35,8 +36,10 @@ async def agents(control: Control, cluster: Client) -> AsyncIterator[None]:
         warm: set[str] = set()
         while True:
             for name in RACKS.keys() - warm:
-                if await wanted_on(cluster, name):
-                    await agent_says(cluster, name, {"llama": "Ready"})
+                wanted = {model["model"] for model in await wanted_on(cluster, name)}
+                if wanted:
+                    models = (model for model in MODELS if keys.model_key(TEAM, model) in wanted)
+                    await agent_says(cluster, name, dict.fromkeys(models, "Ready"))
                     warm.add(name)
             await asyncio.sleep(0.1)
 
@@ -221,16 +224,19 @@ async def test_a_pod_inherits_from_its_workspace_where_the_namespace_opts_in(con
     assert [mount["mountPath"] for mount in container["volumeMounts"]] == ["/opt/kaito/models/falcon-40b"]
 
 
-async def test_a_leader_inherits_from_its_llm_inference_service_and_its_worker_keeps_a_node(
-    agents: None, cluster: Client
+@pytest.mark.parametrize(
+    ("file", "leader", "model"), [("llminferenceservice", "leader", "llama"), ("kaito", "falcon-0", "falcon")]
+)
+async def test_a_leader_that_inherits_starts_and_a_node_is_kept_for_the_other_pod(
+    agents: None, cluster: Client, file: str, leader: str, model: str
 ) -> None:
-    await make_model(cluster)
-    async with OwnerControllers(cluster, load("llminferenceservice"), namespace=TEAM) as owners:
+    await make_model(cluster, model)
+    async with OwnerControllers(cluster, load(file), namespace=TEAM) as owners:
         async with inheriting(cluster):
-            (leader,) = await owners.make_pods(["leader"])
-        assert leader["spec"]["schedulingGates"] == [{"name": keys.GATE}]
-        await owners.released(["leader"], within_s=20)
-        await owners.run(["leader"])
+            (made,) = await owners.make_pods([leader])
+        assert made["spec"]["schedulingGates"] == [{"name": keys.GATE}]
+        await owners.released([leader], within_s=20)
+        await owners.run([leader])
         (pod,) = await cluster.list(POD, namespace=TEAM)
         assert len([name for name in RACKS.keys() - {node(pod)} if await groups_on(cluster, name)]) == 1
 
