@@ -35,6 +35,7 @@ SCENARIOS = (
     Scenario("8, one uplink at 10 %", slow_up={3: 0.1}),
     Scenario("8, two uplinks at 10 %", slow_up={3: 0.1, 5: 0.1}),
     Scenario("8, one uplink at 0.1 %", slow_up={3: 0.001}),
+    Scenario("2, one uplink at 10 %", nodes=2, slow_up={1: 0.1}),
     Scenario("8, starts over a quarter", fates={i: Fate(start=0.25 * i / 7) for i in range(8)}),
     Scenario("8, one starts at half", fates={3: Fate(start=0.5)}),
     Scenario("8 and a joiner at half", nodes=9, fates={8: Fate(start=0.5, joiner=True)}),

@@ -120,7 +120,7 @@ def _next_of_peers(
         if state is None:  # it will hold the request until it starts
             choice |= near & view.stripes.owned[member] & ~asked & ~orphans
         else:
-            able = near & ~survey.willing if state.resigned else near
+            able = near & ~survey.willing if state.resigned or member in survey.weak else near
             choice |= able & view.stripes.owned[member] & ~asked & ~orphans & ~state.released
             choice |= able & state.have & anywhere
         if choice:

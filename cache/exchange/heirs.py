@@ -36,7 +36,7 @@ def relays(view: View, survey: Survey, *, within: int) -> dict[int, int]:
     Nobody else asks the owner, but waits until somebody else has it: a slow link then carries a chunk once, and not
     once for each member.
     """
-    late = survey.sent(OVERDUE) & view.stripes.before(view.stripes.stripes - OVERDUE)
+    late = survey.sent(OVERDUE)
     found: dict[int, int] = {}
     for owner, state in survey.states.items():
         if owner != view.me and (state.resigned or owner in survey.weak):

@@ -25,7 +25,7 @@ class Survey:
     states: dict[int, State]
     once: int  # what at least one has
     twice: int  # what at least two have
-    willing: int  # what at least one has who has not resigned
+    willing: int  # what at least one has who is neither weak nor has resigned
     front: int
     carried: int
     weak: frozenset[int]  # members that send much less than most
@@ -44,18 +44,18 @@ class Survey:
         for have in haves:
             twice |= once & have
             once |= have
-        for state in states.values():
-            willing |= NOTHING if state.resigned else state.have
         stripes = view.stripes
         fetched, carried = [], []
         for member, state in states.items():
-            if not stripes.owned[member]:
-                continue  # with fewer chunks than members: it has nothing to be late with
+            if state.resigned or not stripes.owned[member]:
+                continue  # it has nothing to be late with; without chunks, as where they are fewer than members
             owned = stripes.owned[member] & ~state.released
             fetched.append(_place(stripes, owned & ~state.have))
             carried.append(_place(stripes, owned & ~(twice | once & ~state.have)))
         most = _median([state.sends for state in states.values()])
         weak = frozenset(m for m, state in states.items() if most >= len(states) and state.sends * WEAK < most)
+        for member, state in states.items():
+            willing |= NOTHING if state.resigned or member in weak else state.have
         return cls(stripes, states, once, twice, willing, _median(fetched), _median(carried), weak)
 
     def beyond(self, member: int) -> int:

@@ -51,11 +51,12 @@ def test_eight_nodes_take_the_time_of_one_and_one_copy() -> None:
 @pytest.mark.parametrize(
     ("name", "time", "copies"),
     [
-        ("8, one killed at half", 1.15, 1.02),
-        ("8, one uplink at 10 %", 1.20, 1.02),
-        ("8, two uplinks at 10 %", 1.38, 1.02),
-        ("8, one uplink at 0.1 %", 1.20, 1.03),
-        ("8, starts over a quarter", 1.28, 1.02),  # who starts at a quarter cannot end before 1.25
+        ("8, one killed at half", 1.10, 1.02),
+        ("8, one uplink at 10 %", 1.12, 1.02),
+        ("8, two uplinks at 10 %", 1.32, 1.02),
+        ("8, one uplink at 0.1 %", 1.12, 1.03),
+        ("2, one uplink at 10 %", 1.05, 1.02),
+        ("8, starts over a quarter", 1.26, 1.02),  # who starts at a quarter cannot end before 1.25
         ("8, one starts at half", 1.53, 1.02),
         ("8 and a joiner at half", 1.55, 1.0),
         ("8 and a joiner at the end", 2.25, 1.0),
@@ -127,11 +128,27 @@ def test_r5_who_is_asked_for_a_chunk_that_it_does_not_fetch_adopts_it() -> None:
     assert decide(asked.view(0.0)).upstream == chunk
 
 
+@pytest.mark.parametrize("seed", ["tree-0", "tree-6", "tree-8"])
+def test_who_starts_late_is_not_taken_for_slow_though_it_has_sent_least(seed: str) -> None:
+    assert simulate(scenario("8, starts over a quarter"), seed=seed).last <= 1.28
+
+
+def test_r6_without_relays_a_slow_link_that_does_not_resign_carries_each_chunk_to_everybody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(deciding, "RESIGNED", 1000)
+    slow = scenario("8, one uplink at 10 %")
+    assert simulate(slow).last < 1.3
+    monkeypatch.setattr(heirs, "OVERDUE", 1000)
+    assert simulate(slow).last > 1.5
+
+
 def test_r6_without_release_and_resignation_one_slow_uplink_holds_up_all(monkeypatch: pytest.MonkeyPatch) -> None:
     slow = scenario("8, one uplink at 10 %")
     monkeypatch.setattr(deciding, "RELEASED", 1000)
     monkeypatch.setattr(deciding, "RESIGNED", 1000)
     monkeypatch.setattr(heirs, "DEMOTED", 1000)
+    monkeypatch.setattr(heirs, "OVERDUE", 1000)
     monkeypatch.setattr(deciding, "UNSPREAD", 1000)
     assert simulate(slow).last > 1.5
 
