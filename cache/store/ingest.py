@@ -200,14 +200,12 @@ class Ingest:
             raise self._failed or failure(error, doing=f"syncing {self.digest}") from error
         with disk_errors(f"committing {self.digest}"):
             install(self._layout, self._folder / DATA, digest=actual, size=self.size)
-            self._release()
-            remove_folder(self._folder)
+            self._release(remove=True)
 
     def discard(self) -> None:
         """Close and delete what was written so far. Raises DiskError."""
-        self._release()
         with disk_errors(f"discarding the ingest of {self.digest}"):
-            remove_folder(self._folder)
+            self._release(remove=True)
 
     def close(self) -> None:
         """Stop, and keep what was written for a later ingest of the same digest, also after another boot.
@@ -221,7 +219,7 @@ class Ingest:
             if self._failed is None and self._unsynced_bytes:
                 self._sync()
         finally:
-            self._release()
+            self._release(remove=False)
             if self._failed is not None:
                 self.discard()
 
@@ -258,12 +256,17 @@ class Ingest:
             with disk_errors(f"discarding the ingest of {self.digest}"):
                 self._journal.forget()
 
-    def _release(self) -> None:
-        if self._open:
-            self._open = False
-            self._data.close()
-            self._journal.close()
-            self._on_close()
+    def _release(self, *, remove: bool) -> None:
+        was_open, self._open = self._open, False
+        try:
+            if was_open:
+                self._data.close()
+                self._journal.close()
+            if remove:
+                remove_folder(self._folder)
+        finally:
+            if was_open:
+                self._on_close()  # last: whoever waits for it makes the folder anew
 
 
 def _left_over(folder: Path, *, boot: bytes, size: int, chunk_bytes: int, place: bytes) -> Chunks:

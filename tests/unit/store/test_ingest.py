@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from api.errors import DigestMismatch, DiskError, InsufficientCache, InvalidRequest, WarmsetError
+from api.errors import DigestMismatch, DiskError, InsufficientCache, InvalidRequest, Pulling, WarmsetError
 from cache.store import Store
 from cache.store import ingest as ingest_module
 from cache.store.datafile import IO, DataFile
@@ -233,3 +233,26 @@ def failing(number: int):
         raise OSError(number, os.strerror(number))
 
     return fail
+
+
+@pytest.mark.parametrize("end", ["commit", "discard"])
+def test_nobody_begins_a_blob_anew_before_what_its_last_ingest_left_is_gone(
+    store: Store, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """Else what the one clears away is what the other has begun."""
+    digest, cleared = digest_of(b"x"), []
+    ingest = store.ingest(digest, size=1, chunk_bytes=4096)
+    ingest.write(0, memoryview(b"x"))
+    ingest.written(0)
+
+    def while_another_tries(folder: Path) -> None:
+        with pytest.raises(Pulling):
+            store.ingest(digest, size=1, chunk_bytes=4096)
+        cleared.append(folder)
+
+    monkeypatch.setattr(ingest_module, "remove_folder", while_another_tries)
+    if end == "commit":
+        ingest.commit(digest)
+    else:
+        ingest.discard()
+    assert cleared == [store.layout.ingest(digest)]
