@@ -142,10 +142,12 @@ def test_gc_free_removes_named_models_but_none_that_is_mounted(pushed: str, root
     with Store.open(root) as store:
         store.unpin(PIN)
     freed = {"removed": []}
-    while not freed["removed"]:  # others use this disk too: what they give back meanwhile may be enough
+    while not freed["removed"]:  # others use this disk too: what they give back meanwhile, or take, may be more
         with Store.open(root) as store:
             free = store.disk().bytes_free
-        freed = warmset_json("gc", "--root", root, "--free", str(free + SHARD))
+        ended = warmset("gc", "--root", root, "--free", str(free + SHARD), "-o", "json")
+        assert ended.returncode in (0, 8), ended.stderr
+        freed = json.loads(ended.stdout) if ended.returncode == 0 else freed
     assert [row["kind"] for row in freed["removed"]] == ["tree"]
     assert freed["bytesFreed"] >= 2 * SHARD
 
