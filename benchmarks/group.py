@@ -87,7 +87,8 @@ class Bench:
         late: bool = False,
         again: bool = False,
     ) -> None:
-        """One row. ``half`` happens once, when a node is half through; node ``n`` starts after ``delays_s[n]``.
+        """One row. ``half`` happens once, when a node is half through; node ``n`` starts ``delays_s[n]`` after the
+        first byte of node 0.
 
         ``late`` measures one more node that joins when all are warm, and ``again`` a new start on the same disks.
         """
@@ -123,11 +124,13 @@ class Bench:
                 return
             before = self.sent()
             if delays_s:
-                agents = []
-                for number in range(nodes):
-                    time.sleep(max(0.0, delays_s[number] - (delays_s[number - 1] if number else 0.0)))
+                agents = [start(0)]
+                self._wait(agents, lambda views: views[0].done > 0)
+                began = time.monotonic()
+                for number in range(1, nodes):
+                    time.sleep(max(0.0, began + delays_s[number] - time.monotonic()))
                     agents.append(start(number))
-                self._note(case, nodes, self._until_warm(agents), before)
+                self._note(case, nodes, self._until_warm(agents, began=began), before)
                 return
             # Starting so many interpreters takes seconds, which are no part of it: let all begin at once.
             self._tell_origin("hold")
