@@ -17,6 +17,7 @@ from pathlib import Path
 from api.digest import Digest
 from api.errors import DiskError, InUse, InvalidRequest
 from cache.store.blobs import install
+from cache.store.capacity import Amount
 from cache.store.failures import disk_errors
 from cache.store.files import scratch_name, write_all
 from cache.store.hashing import sha256_of
@@ -71,7 +72,7 @@ def _clone_or_copy(store: Store, source: int, target: Path) -> None:
         except OSError as error:
             if error.errno not in _NO_CLONE:
                 raise
-            store.require_room(os.fstat(source).st_size)
+            store.require_room(Amount(os.fstat(source).st_size, 1))
             while piece := os.read(source, _COPY_BYTES):
                 write_all(fd, piece)
         os.fchmod(fd, 0o444)

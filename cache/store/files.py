@@ -35,9 +35,10 @@ def syncfs(fd: int) -> None:
 
 
 def umask() -> int:
-    """Of this process; read, since umask(2) would set it for all threads, if only for a moment."""
+    """Of this process; read, since umask(2) would set it for all threads, if only for a moment. All bits where the
+    kernel does not tell it (Linux 4.7 and newer do)."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("Umask:")).split()[1], 8)
+    return int(next((line.split()[1] for line in lines if line.startswith("Umask:")), "777"), 8)
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:

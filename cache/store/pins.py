@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from api.digest import Digest
-from api.errors import InvalidArtifact, InvalidRequest
+from api.errors import InUse, InvalidArtifact, InvalidRequest
 from cache.store.files import remove_durably, replace_durably
 from cache.store.layout import Layout
 
@@ -70,6 +70,20 @@ def read(layout: Layout, id: str) -> Pin | None:  # noqa: A002
         return _read(path)
     except FileNotFoundError:
         return None
+
+
+def refuse_pinned(layout: Layout, tree: Digest) -> None:
+    """Raises InUse where a publication holds the tree, or may."""
+    table = read_all(layout)
+    if table.unreadable:
+        raise InUse(
+            f"pin {table.unreadable[0].name} cannot be read, so any tree may be in use",
+            hint="unpublish that volume, or remove the file after checking that nothing is mounted",
+        )
+    holders = [pin.id for pin in table.pins.values() if pin.tree == tree]
+    if holders:
+        many = "a publication" if len(holders) == 1 else f"{len(holders)} publications"
+        raise InUse(f"tree {tree} is mounted by {many}", hint="delete the pods that use it")
 
 
 def _read(path: Path) -> Pin | None:

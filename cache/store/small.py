@@ -1,4 +1,4 @@
-"""Small files on their way to be blobs: written under scratch names, synced together, then named.
+"""Small files on their way to be blobs: written, synced together, then named.
 
 Three syncs a file would cost more than its bytes. Order of a commit: all files written, syncfs, each named (for itself
 the point of no return), syncfs.
@@ -42,7 +42,7 @@ class SmallFiles:
     """Used by one thread, as a context manager: what was written is committed at its end, or deleted where that is an
     exception. Every method raises OSError for what the disk refuses."""
 
-    def __init__(self, layout: Layout, *, draft: Draft, require: Callable[[Amount], None]) -> None:
+    def __init__(self, layout: Layout, *, draft: Draft | None, require: Callable[[Amount], None]) -> None:
         """``require`` raises InsufficientCache where the disk cannot take so much more."""
         self._layout = layout
         self._require = require
@@ -72,11 +72,9 @@ class SmallFiles:
         """Take in a file under the sha256 that the caller has computed of it. What is a blob already stays."""
         if digest in self._written or has_blob(self._layout, digest, size=len(data)):
             return
-        name = self._draft.place(path) if path else None
+        name = self._draft.place(path, digest) if self._draft and path else None
         if name is None:
             name, path = f"{self._prefix}.{len(self._written)}", ""
-        else:
-            self._draft.files[path] = digest
         self._written[digest] = _Written(name, len(data), path)
         fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
         try:
@@ -96,7 +94,8 @@ class SmallFiles:
             give_name = link_blob if written.path else name_blob
             if not give_name(self._layout, written.name, digest=digest, size=written.size):
                 os.unlink(written.name)  # noqa: PTH108 - another pull was first
-                self._draft.files.pop(written.path, None)
+                if self._draft and written.path:
+                    self._draft.forget(written.path)
         syncfs(self._disk)  # not each folder: a batch reaches most of the 256, and each fsync flushes the disk
         self._written.clear()
         self._bytes = 0

@@ -185,22 +185,18 @@ class Store:
             self._claims.require(Amount(size, 1))
             return Staged(self._layout, size=size, check_root=self._root.check)
 
-    def require_room(self, size: int) -> None:
-        """Raise InsufficientCache where a file of so many bytes does not fit beside what pulls have reserved."""
-        self._require(Amount(size, 1))
+    def require_room(self, amount: Amount) -> None:
+        """Raise InsufficientCache where so much does not fit beside what pulls have reserved."""
+        with self._lock, self._writing("looking for space"):
+            self._claims.require(amount)
 
-    @contextmanager
-    def draft(self) -> Iterator[Draft]:
-        """For a tree that is to be published from archives. Raises OSError."""
-        draft = Draft(self._layout)
-        try:
-            yield draft
-        finally:
-            draft.discard()
+    def draft(self) -> Draft:
+        """For a tree that is to be published from archives. Raises OSError, as all that it does."""
+        return Draft(self._layout)
 
-    def small_files(self, draft: Draft) -> SmallFiles:
+    def small_files(self, draft: Draft | None = None) -> SmallFiles:
         """Takes in files of at most SMALL_BYTES and commits them together. Raises OSError, as all that it does."""
-        return SmallFiles(self._layout, draft=draft, require=self._require)
+        return SmallFiles(self._layout, draft=draft, require=self.require_room)
 
     def commit_small(self, items: Sequence[tuple[Digest, bytes]]) -> None:
         """Verify and commit files of at most SMALL_BYTES in one batch. Raises DigestMismatch or InsufficientCache
@@ -210,14 +206,9 @@ class Store:
             unclaimed = [len(data) for digest, data in files.items() if digest not in self._claims]
             if unclaimed:
                 self._claims.require(Amount(sum(unclaimed), len(unclaimed)))
-        doing = f"committing {len(files)} small files"
-        with self._writing(doing), self.draft() as unused, self.small_files(unused) as small:
+        with self._writing(f"committing {len(files)} small files"), self.small_files() as small:
             for digest, data in files.items():
                 small.put(digest, data)
-
-    def _require(self, amount: Amount) -> None:
-        with self._lock, self._writing("looking for space"):
-            self._claims.require(amount)
 
     def check_blob(self, digest: Digest, *, on_bytes: Callable[[int], None] | None = None) -> Checked:
         """Read a blob and compare. Changes nothing; raises DiskError for what says nothing about the bytes."""
@@ -257,7 +248,7 @@ class Store:
                 return path
             if path.exists():
                 try:
-                    self._refuse_pinned(tree.digest)
+                    pins.refuse_pinned(self._layout, tree.digest)
                 except InUse:
                     trees.mend(self._layout, tree)
                     return path
@@ -283,7 +274,7 @@ class Store:
         Returns the bytes freed, 0 where there was no such tree. Raises InUse while a publication pins it.
         """
         with self._lock, self._writing(f"removing tree {digest}"):
-            self._refuse_pinned(digest)
+            pins.refuse_pinned(self._layout, digest)
             if not self._layout.tree(digest).is_dir():
                 return 0
             tree = trees.described(self._layout, digest)
@@ -398,18 +389,6 @@ class Store:
         self._root.check()
         with disk_errors(doing):
             yield
-
-    def _refuse_pinned(self, digest: Digest) -> None:
-        table = pins.read_all(self._layout)
-        if table.unreadable:
-            raise InUse(
-                f"pin {table.unreadable[0].name} cannot be read, so any tree may be in use",
-                hint="unpublish that volume, or remove the file after checking that nothing is mounted",
-            )
-        holders = [pin.id for pin in table.pins.values() if pin.tree == digest]
-        if holders:
-            many = "a publication" if len(holders) == 1 else f"{len(holders)} publications"
-            raise InUse(f"tree {digest} is mounted by {many}", hint="delete the pods that use it")
 
     def _discard(self, digests: Sequence[Digest]) -> int:
         """Delete those blobs that nothing needs; returns the bytes freed."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cache.store import Ingest, Store, small, staged
+from cache.store import Ingest, pins, small, staged
 from cache.store.layout import Layout
 
 
@@ -19,7 +19,7 @@ def _tree_built_in_place() -> None:
 
 
 def _pins_ignored() -> None:
-    Store._refuse_pinned = lambda self, digest: None  # type: ignore[method-assign]
+    pins.refuse_pinned = lambda layout, tree: None
 
 
 def _temporary_files_among_blobs() -> None:

@@ -24,35 +24,24 @@ OPTIONS = (
     "--disable-admission-plugins=Priority,PodGroupProtection,PodGroupWorkloadExists,JobValidation",
     "--feature-gates=GenericWorkload=true",
 )
-CONSTRAINTS = {"topology": [{"key": "string"}]}
+
+
+def schema(version: str, kind: str, *, gang: str) -> dict[str, object]:
+    """``gang`` is what a gang's policy counts."""
+    spec = {
+        "workloadRef": {"workloadName": "string", "templateName": "string"},
+        "parentCompositePodGroupName": "string",
+        "schedulingPolicy": {"basic": "any", "gang": {gang: "integer"}},
+        "schedulingConstraints": {"topology": [{"key": "string"}]},
+    }
+    api_version = f"scheduling.k8s.io/{version}"
+    return {"apiVersion": api_version, "kind": kind, "plural": f"{kind.lower()}s", "fields": {"spec": spec}}
+
+
 # PodGroups are beta in 1.37, composite ones alpha.
 SCHEMAS = (
-    {
-        "apiVersion": "scheduling.k8s.io/v1beta1",
-        "kind": "PodGroup",
-        "plural": "podgroups",
-        "fields": {
-            "spec": {
-                "workloadRef": {"workloadName": "string", "templateName": "string"},
-                "parentCompositePodGroupName": "string",
-                "schedulingPolicy": {"basic": "any", "gang": {"minCount": "integer"}},
-                "schedulingConstraints": CONSTRAINTS,
-            }
-        },
-    },
-    {
-        "apiVersion": "scheduling.k8s.io/v1alpha3",
-        "kind": "CompositePodGroup",
-        "plural": "compositepodgroups",
-        "fields": {
-            "spec": {
-                "workloadRef": {"workloadName": "string", "templateName": "string"},
-                "parentCompositePodGroupName": "string",
-                "schedulingPolicy": {"basic": "any", "gang": {"minGroupCount": "integer"}},
-                "schedulingConstraints": CONSTRAINTS,
-            }
-        },
-    },
+    schema("v1beta1", "PodGroup", gang="minCount"),
+    schema("v1alpha3", "CompositePodGroup", gang="minGroupCount"),
 )
 BLOCKS = {"n1": "small", "n2": "small", "n3": "large", "n4": "large", "n5": "large", "n6": "large"}
 

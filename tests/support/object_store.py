@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from cache.sources import SourceOptions
 from cache.sources.objects.pieces import PIECE_BYTES
 from cache.sources.resolve import resolve
 from cache.store import Store
-from tests.support.processes import ROOT
+from tests.support.command import warmset
 from tests.support.pulling import contents
 
 FILES = {"config.json": b"{}", "model-1.safetensors": bytes(range(256)) * 100_000, "sub/empty": b""}
@@ -41,13 +39,6 @@ def check_overwritten_is_said(reference: str, *, overwrite: Callable[[str, int],
 def check_the_command_pulls(reference: str, *, folder: Path) -> None:
     """With what the environment says."""
     out = folder / "out"
-    done = subprocess.run(
-        [sys.executable, "-m", "cli.main", "pull", "--root", str(folder / "store"), reference, str(out)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = warmset("pull", "--root", folder / "store", reference, out)
     assert done.returncode == 0, done.stderr
     assert contents(out) == FILES
