@@ -19,10 +19,11 @@ from cache.exchange.repair import Fetches, repair
 from cache.store.ingest import DATA
 from cache.store.layout import Layout
 from cache.store.store import Store
+from cache.transfer.batch import SMALL_BYTES
 from cache.transfer.buffers import aligned_buffer
 from cache.transfer.file import WantedFile
 from cache.transfer.frontier import Frontier
-from cache.transfer.plan import BATCH_BYTES, BATCH_FILES, SMALL_BYTES
+from cache.transfer.plan import BATCH_BYTES, BATCH_FILES
 
 PIECE_BYTES = 1 << 20  # a thread a peer has one such buffer; chunks are multiples of it
 

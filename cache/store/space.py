@@ -99,13 +99,16 @@ def measure(layout: Layout, *, reserved: int, watermarks: Watermarks) -> Usage:
 
 
 def _lacking(layout: Layout, blobs: Mapping[Digest, int]) -> int:
+    begun = {path.name for path in layout.ingests.iterdir()}  # few, where the blobs may be thousands
     total = 0
     for digest, size in blobs.items():
-        if has_blob(layout, digest, size=size):
-            continue
-        try:
-            allocated = 512 * (layout.ingest(digest) / DATA).lstat().st_blocks
-        except FileNotFoundError:
-            allocated = 0
-        total += max(0, size - allocated)
+        if not has_blob(layout, digest, size=size):
+            total += max(0, size - (_allocated(layout, digest) if digest.hex in begun else 0))
     return total
+
+
+def _allocated(layout: Layout, digest: Digest) -> int:
+    try:
+        return 512 * (layout.ingest(digest) / DATA).lstat().st_blocks
+    except FileNotFoundError:
+        return 0

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -19,10 +19,11 @@ from api.digest import Digest
 from api.errors import Cancelled, DigestMismatch, Pulling
 from cache.http.ranges import RangesIgnored
 from cache.http.retry import RetryPolicy
+from cache.transfer.batch import WantedBatch, fetch_batch
 from cache.transfer.buffers import BufferPool, aligned_buffer
 from cache.transfer.file import PIECE_BYTES, Ingest, OpenFile, Tools, WantedFile
 from cache.transfer.progress import Meter, Progress
-from cache.transfer.reader import BlobReader, Link, Session
+from cache.transfer.reader import Link, Session
 from cache.transfer.schedule import Run, Schedule, Share
 from cache.transfer.throttle import Rate, Throttle
 
@@ -39,13 +40,6 @@ class BlobStore(Protocol):
     def has_blob(self, digest: Digest, size: int, /) -> bool: ...
     def ingest(self, digest: Digest, *, size: int, chunk_bytes: int) -> Ingest: ...
     def commit_small(self, items: Sequence[tuple[Digest, bytes]], /) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class WantedBatch:
-    """Small files, fetched into memory one after the other and committed together."""
-
-    files: tuple[WantedFile, ...]
 
 
 class WantedOther(Protocol):
@@ -148,14 +142,23 @@ class _Crew:
             opened.ingest.close()
 
     def _worker(self) -> None:
+        try:
+            with self._session() as session:
+                self._work(Tools(session, aligned_buffer(PIECE_BYTES), self._pool, self._link))
+        except BaseException as error:
+            self._leave(error)
+
+    @contextlib.contextmanager
+    def _session(self) -> Iterator[Session]:
+        """One that is aborted when all leave."""
         session = self._open_session()
         with self._lock:
             self._sessions.append(session)
         try:
-            self._work(Tools(session, aligned_buffer(PIECE_BYTES), self._pool, self._link))
-        except BaseException as error:
-            self._leave(error)
+            yield session
         finally:
+            with self._lock:
+                self._sessions.remove(session)
             session.close()
 
     def _work(self, tools: Tools) -> None:
@@ -234,7 +237,7 @@ class _Crew:
         self._schedule.finished(share)
 
     def _batch(self, batch: WantedBatch, tools: Tools) -> None:
-        items = [(file.digest, _whole(file, tools)) for file in batch.files]
+        items = fetch_batch(batch, tools, open_session=self._session, leave=self._leave)
         try:
             self._store.commit_small(items)
         except DigestMismatch:
@@ -246,27 +249,3 @@ class _Crew:
             return
         self._meter.finished(len(batch.files))
         self._schedule.finished()
-
-
-def _whole(file: WantedFile, tools: Tools) -> bytes:
-    """A small file in memory."""
-    if file.size == 0:
-        return b""
-    try:
-        return _read_whole(file, tools, sequential=False)
-    except RangesIgnored:  # a body broke, and cannot go on in the middle
-        return _read_whole(file, tools, sequential=True)
-
-
-def _read_whole(file: WantedFile, tools: Tools, *, sequential: bool) -> bytes:
-    reader = BlobReader(
-        tools.session, file.digest, size=file.size, start=0, stop=file.size, link=tools.link, sequential=sequential
-    )
-    try:
-        reader.fill(tools.scratch)
-    except RangesIgnored:
-        tools.link.meter.undo(reader.received)
-        raise
-    finally:
-        reader.close()
-    return bytes(tools.scratch[: file.size])

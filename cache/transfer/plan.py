@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cache.transfer.engine import WantedBatch
+from cache.transfer.batch import SMALL_BYTES, WantedBatch
 from cache.transfer.file import WantedFile
 
-SMALL_BYTES = 1 << 20  # files up to this size are fetched into memory and committed together
 # A batch costs a sync of the disk, whatever it holds; its files are fetched again after a kill.
 BATCH_FILES = 3072
 _LEAST_FILES = 16  # fewer are fetched sooner than a batch of them is synced

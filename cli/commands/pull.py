@@ -28,7 +28,13 @@ from cli.local import SAME_MODEL_S, open_store, output_option, root_option
 @click.option("--platform", default="", metavar="OS/ARCH", help="Which image of a multi-platform one, as linux/amd64.")
 @click.option("--artifact-type", default="", metavar="TYPE", help="Which artifact of an index, by its artifactType.")
 @click.option("--plain-http", is_flag=True, help="The source has no TLS.")
-@click.option("--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="Connections at once.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=4,
+    show_default=True,
+    help="Connections at once; for hundreds of small files up to four times as many.",
+)
 @click.option("--limit", type=Rate(), help="Most bytes a second to take, such as 50MB.")
 @root_option
 @output_option

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from api.digest import Digest
 from api.errors import Cancelled, RateLimited, SourceUnavailable
 from cache.http.retry import RetryPolicy, with_retries
+from cache.transfer.batch import SMALL_BYTES, WantedBatch
 from cache.transfer.buffers import BufferPool
-from cache.transfer.engine import WantedBatch
 from cache.transfer.file import PIECE_BYTES, OpenFile, Tools, WantedFile
 from cache.transfer.frontier import Frontier
-from cache.transfer.plan import BATCH_BYTES, BATCH_FILES, SMALL_BYTES, plan
+from cache.transfer.plan import BATCH_BYTES, BATCH_FILES, plan
 from cache.transfer.progress import Meter
 from cache.transfer.reader import Link
 from cache.transfer.schedule import RUN_CHUNKS, Run, Schedule, Share, helpable, take_run
