@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import gzip
 import hashlib
 import io
@@ -10,6 +11,7 @@ import random
 import sys
 import tarfile
 import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from api.digest import Digest
@@ -50,20 +52,41 @@ def push_files(folder: Path, *, reference: OciReference) -> None:
     measured([sys.executable, "-m", "cli.main", "push", "--plain-http", folder, str(reference)])
 
 
-def push_packed(*, count: int, reference: OciReference) -> None:
-    """``count`` files of 4 KiB in one packed layer, as ``oras push FOLDER`` makes it, which both clients unpack."""
+def small_members(*, count: int) -> Iterator[tuple[str, bytes]]:
+    """Paths and contents of ``count`` files of 4 KiB, a thousand in a folder."""
     draw = random.Random(count)
+    for index in range(count):
+        yield f"model/{index // 1000:02d}/{index:05d}", draw.randbytes(SMALL_BYTES)
+
+
+def weight_members(*, files: int, total: int) -> Iterator[tuple[str, bytes]]:
+    """``files`` files of bfloat16 numbers around zero, ``total`` bytes together: gzip takes a fifth off them, as off
+    weights. They repeat after 4 MiB, which is farther back than it looks."""
+    draw = random.Random(files)
+    singles = array.array("f", (draw.gauss(0, 0.02) for _ in range(2 << 20))).tobytes()
+    halves = bytearray(len(singles) // 2)
+    halves[0::2], halves[1::2] = singles[2::4], singles[3::4]
+    size = total // files
+    for index in range(files):
+        yield f"model/model-{index:05d}-of-{files:05d}.safetensors", (bytes(halves) * (size // len(halves) + 1))[:size]
+
+
+def push_packed(members: Iterable[tuple[str, bytes]], *, reference: OciReference) -> None:
+    """One tar+gzip layer, as ``oras push FOLDER`` makes it, which both clients unpack."""
     packed = io.BytesIO()
+    folders = set[str]()
     with (
         gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=1, mtime=0) as zipped,
         tarfile.open(fileobj=zipped, mode="w|", format=tarfile.PAX_FORMAT) as tar,
     ):
-        for index in range(count):
-            if index % 1000 == 0:  # oras makes no folder that has no entry
-                tar.addfile(_folder_entry(f"model/{index // 1000:02d}"))
-            member = tarfile.TarInfo(f"model/{index // 1000:02d}/{index:05d}")
-            member.size = SMALL_BYTES
-            tar.addfile(member, io.BytesIO(draw.randbytes(SMALL_BYTES)))
+        for path, content in members:
+            folder = path.rpartition("/")[0]
+            if folder not in folders:
+                folders.add(folder)
+                tar.addfile(_folder_entry(folder))  # oras makes no folder that has no entry
+            member = tarfile.TarInfo(path)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
     options = SourceOptions(plain_http=frozenset({reference.host}))
     session = Repository(reference, options=options, network=Network()).session()
     upload = Upload(session, RetryPolicy(), threading.Event(), lambda _: None)

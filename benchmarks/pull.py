@@ -6,9 +6,10 @@
 
 Starts a registry (Debian's docker-registry) on loopback with its own folder, pushes a model of random bytes, and pulls
 it with every client in turn, each time as a fresh process into an empty folder; with --again, into one that holds the
-model already. The shapes: *split* is --total in 8 files, *single* in 1, *layers* 15,000 files of 4 KiB as a layer each,
-*packed* 20,000 of them in one tar+gzip layer. The floors stand in benchmarks/floors.py. What Warmset writes is durable
-when it ends (fsync); what the others write is not.
+model already. The shapes: *split* is --total in 8 files, *single* in 1, *archive* in 4 in one tar+gzip layer, and there
+as numbers instead of random bytes; *layers* is 15,000 files of 4 KiB as a layer each, *packed* 20,000 of them in one
+tar+gzip layer. The floors stand in benchmarks/floors.py. What Warmset writes is durable when it ends (fsync); what the
+others write is not.
 """
 
 from __future__ import annotations
@@ -25,10 +26,19 @@ from pathlib import Path
 
 from api.reference import OciReference
 from benchmarks.measure import ROOT, WARMSET, Command, Run, measured, show, size
-from benchmarks.models import SMALL_BYTES, make_model, make_small_files, push_files, push_packed
+from benchmarks.models import (
+    SMALL_BYTES,
+    make_model,
+    make_small_files,
+    push_files,
+    push_packed,
+    small_members,
+    weight_members,
+)
 from tests.support.registry import HOW_TO_GET, registry_missing, start_registry
 
-SHAPES = {"split": 8, "single": 1, "layers": 15_000, "packed": 20_000}
+SHAPES = {"split": 8, "single": 1, "archive": 4, "layers": 15_000, "packed": 20_000}
+LARGE = ("split", "single", "archive")
 PULL = (WARMSET, "pull", "--plain-http")
 
 
@@ -48,8 +58,10 @@ class Model:
 
     def push(self, folder: Path) -> None:
         """Make it and upload it; ``folder`` is used meanwhile."""
-        if self.shape == "packed":
-            push_packed(count=self.files, reference=self.reference)
+        if self.shape in ("archive", "packed"):
+            many = small_members(count=self.files)
+            large = weight_members(files=self.files, total=self.total)
+            push_packed(large if self.shape == "archive" else many, reference=self.reference)
             return
         if self.shape == "layers":
             make_small_files(folder, count=self.files)
@@ -129,7 +141,7 @@ def compare_again(model: Model, *, runs: int, folder: Path, oras_concurrency: Se
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["split", "single"])
-    parser.add_argument("--total", type=size, default=size("1GiB"), help="bytes of a split or single model")
+    parser.add_argument("--total", type=size, default=size("1GiB"), help="bytes of a split, single or archived model")
     parser.add_argument("--files", type=int, help="another number of files than the shape's")
     parser.add_argument("--again", action="store_true", help="measure pulls of a model that is there already")
     parser.add_argument("--runs", type=int, default=3)
@@ -140,7 +152,7 @@ def main() -> None:
         raise SystemExit(HOW_TO_GET)
     for shape in arguments.shapes:
         files = arguments.files or SHAPES[shape]
-        total = arguments.total if shape in ("split", "single") else files * SMALL_BYTES
+        total = arguments.total if shape in LARGE else files * SMALL_BYTES
         with tempfile.TemporaryDirectory(prefix="warmset-bench-", dir=arguments.folder) as folder:
             registry = start_registry(Path(folder, "registry"))
             try:

@@ -12,11 +12,11 @@ from functools import partial
 
 from api.digest import Digest
 from api.errors import DigestMismatch
+from cache.aligned import aligned_buffer
 from cache.sources.artifact import Unhashed
 from cache.store.ingest import Ingest
 from cache.store.places import Place
 from cache.store.store import Store
-from cache.transfer.buffers import aligned_buffer
 
 _READ_BYTES = 1 << 20
 

@@ -23,9 +23,9 @@ from api.errors import InvalidArtifact
 from cache.archives.inflate import REFUSED
 from cache.archives.packing import Packing
 from cache.store.files import write_all
+from cache.store.hashing import pieces
 
 _PIPE_BYTES = 1 << 20  # what an unprivileged process may have (pipe(7)); less only costs speed
-_READ_BYTES = 1 << 20
 _TICK_MS = 100
 _END_S = 5.0  # that a child may take to end after its last byte
 _SAID_BYTES = 4096
@@ -44,13 +44,8 @@ class LayerStream:
         self._on_bytes = on_bytes
         self._sha256 = hashlib.sha256()
         self._unread: OSError | None = None
-        source = os.open(layer, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        try:
-            self._out, target, self._child = _start(packing, size)
-        except BaseException:
-            os.close(source)
-            raise
-        self._pump = threading.Thread(target=self._hand_on, args=(source, target), name="layer", daemon=True)
+        self._out, target, self._child = _start(packing, size)
+        self._pump = threading.Thread(target=self._hand_on, args=(layer, target), name="layer", daemon=True)
         self._pump.start()
 
     def fill(self, buffer: memoryview) -> int:
@@ -111,19 +106,17 @@ class LayerStream:
             hint="do not trust whoever made it; else push the model as raw files with `warmset push`",
         )
 
-    def _hand_on(self, source: int, target: int) -> None:
-        buffer = memoryview(bytearray(_READ_BYTES))
+    def _hand_on(self, layer: Path, target: int) -> None:
         try:
-            while count := os.readv(source, [buffer]):
-                self._sha256.update(buffer[:count])
-                write_all(target, buffer[:count])
-                self._on_bytes(count)
+            for piece in pieces(layer):
+                self._sha256.update(piece)
+                write_all(target, piece)
+                self._on_bytes(len(piece))
         except BrokenPipeError:
             pass  # the reader has left, or the child has ended: the reader learns why
         except OSError as error:
             self._unread = error
         finally:
-            os.close(source)
             os.close(target)
 
 

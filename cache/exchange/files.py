@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
 from api.digest import Digest
+from cache.aligned import aligned_buffer
 from cache.exchange.bits import NOTHING, bit
 from cache.exchange.chunks import ChunkMap
 from cache.exchange.repair import Fetches, repair
@@ -20,7 +21,6 @@ from cache.store.ingest import DATA
 from cache.store.layout import Layout
 from cache.store.store import Store
 from cache.transfer.batch import SMALL_BYTES
-from cache.transfer.buffers import aligned_buffer
 from cache.transfer.file import WantedFile
 from cache.transfer.frontier import Frontier
 from cache.transfer.plan import BATCH_BYTES, BATCH_FILES

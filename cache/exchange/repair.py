@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
 from api.digest import Digest
+from cache.aligned import aligned_buffer
 from cache.exchange.chunks import ChunkMap
-from cache.transfer.buffers import aligned_buffer
 from cache.transfer.file import WantedFile
 
 PIECE_BYTES = 1 << 20

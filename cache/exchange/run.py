@@ -16,6 +16,7 @@ import structlog
 
 from api.digest import Digest
 from api.errors import Cancelled, Forbidden, NotFound, SourceUnavailable, Unauthorized, WarmsetError
+from cache.aligned import aligned_buffer
 from cache.exchange.ascent import Ascent
 from cache.exchange.carrier import Carrier
 from cache.exchange.coordinator import UPSTREAM, Coordinator, Job
@@ -26,7 +27,6 @@ from cache.exchange.peer import Busy, PeerSession, PeerWatch, Refused
 from cache.exchange.stripes import Stripes
 from cache.http.ranges import RangesIgnored
 from cache.http.retry import RetryPolicy
-from cache.transfer.buffers import aligned_buffer
 from cache.transfer.file import WantedFile
 from cache.transfer.progress import Meter, Progress
 from cache.transfer.reader import BlobReader, Link, Session

@@ -71,6 +71,9 @@ class DataFile:
             self._buffered, ctypes.c_int64(offset), ctypes.c_int64(length), ctypes.c_uint(_SYNC_FILE_RANGE_WRITE)
         )
 
+    def truncate(self, size: int) -> None:
+        os.ftruncate(self._buffered, size)
+
     def seal(self) -> None:
         """Make the file read-only and durable, with its length and mode."""
         os.fchmod(self._buffered, 0o444)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import mmap
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from api.digest import Digest
+from cache.aligned import aligned_buffer
 
 _READ_BYTES = 4 << 20
 # The medium or the file system has lost these bytes. Any other error (no memory, no descriptors) says nothing of them.
@@ -23,7 +23,7 @@ def sha256_of(path: Path, *, on_bytes: Callable[[int], None] | None = None) -> D
     """
     sha256 = hashlib.sha256()
     try:
-        for piece in _pieces(path):
+        for piece in pieces(path):
             sha256.update(piece)
             if on_bytes is not None:
                 on_bytes(len(piece))
@@ -34,19 +34,19 @@ def sha256_of(path: Path, *, on_bytes: Callable[[int], None] | None = None) -> D
     return Digest(sha256.hexdigest())
 
 
-def _pieces(path: Path) -> Iterator[memoryview]:
-    """The file's bytes in one reused buffer, past the page cache where that works: what counts is on the disk."""
-    with mmap.mmap(-1, _READ_BYTES) as pages, memoryview(pages) as buffer:
-        fd = _open_past_cache(path)
-        try:
-            rest = os.fstat(fd).st_size
-            # Ends at the size and not at an empty read: a direct read must not start at an odd end.
-            while rest > 0 and (count := os.readv(fd, [buffer])):
-                rest -= count
-                with buffer[:count] as piece:
-                    yield piece
-        finally:
-            os.close(fd)
+def pieces(path: Path) -> Iterator[memoryview]:
+    """The file's bytes in one reused buffer, past the page cache where that works: what counts is on the disk, and a
+    file that is read once would fill fresh pages, which costs more than its reading. Raises OSError."""
+    buffer = aligned_buffer(_READ_BYTES)
+    fd = _open_past_cache(path)
+    try:
+        rest = os.fstat(fd).st_size
+        # Ends at the size and not at an empty read: a direct read must not start at an odd end.
+        while rest > 0 and (count := os.readv(fd, [buffer])):
+            rest -= count
+            yield buffer[:count]
+    finally:
+        os.close(fd)
 
 
 def _open_past_cache(path: Path) -> int:

@@ -27,7 +27,7 @@ SMALL_BYTES = 1 << 20  # files up to this size are worth gathering
 # After so many bytes what was written is committed: what a kill can cost.
 COMMIT_BYTES = 1 << 30
 # For so much room is asked at once.
-ROOM_BYTES, ROOM_FILES = 12 << 20, 3072
+ROOM_BYTES, ROOM_FILES = 24 << 20, 6144
 
 
 class _Written(NamedTuple):

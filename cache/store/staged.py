@@ -3,72 +3,88 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from types import TracebackType
 
 from api.digest import Digest
 from api.errors import DiskError
+from cache.aligned import aligned_buffer
 from cache.store.blobs import install
-from cache.store.datafile import allocate
+from cache.store.datafile import IO, DataFile
 from cache.store.failures import disk_errors
-from cache.store.files import scratch_name, write_all
+from cache.store.files import scratch_name
 from cache.store.layout import Layout
+
+_WRITE_BYTES = 4 << 20
 
 
 class Staged:
     """Used by one thread. Whatever is not committed is deleted, at the latest when the store is next opened."""
 
-    def __init__(self, layout: Layout, *, size: int, check_root: Callable[[], None]) -> None:
+    def __init__(self, layout: Layout, *, size: int, io: IO, check_root: Callable[[], None]) -> None:
         """``size`` bytes are allocated where the file system can. Raises InsufficientCache, DiskError."""
         self._layout = layout
         self._check_root = check_root
         self._path = scratch_name(layout.scratch)
         self._hash = hashlib.sha256()
-        self._size = 0
+        self._gathered = aligned_buffer(_WRITE_BYTES)  # what comes lies at any address, which direct I/O does not take
+        self._written = self._held = 0
+        self._data: DataFile | None = None
         with disk_errors("staging a file"):
-            self._fd: int | None = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
-                allocate(self._fd, size)
+                self._data = DataFile.open(self._path, size=size, io=io)
             except OSError:
-                self.discard()
+                self._path.unlink(missing_ok=True)
                 raise
 
     @property
     def size(self) -> int:
-        """Bytes written so far."""
-        return self._size
+        """Bytes so far."""
+        return self._written + self._held
 
     def write(self, data: bytes | memoryview) -> None:
         """Append. Raises InsufficientCache, DiskError."""
-        if self._fd is None:
-            raise DiskError("the staged file is closed")
-        with disk_errors("staging a file"):
-            write_all(self._fd, data)
         self._hash.update(data)
-        self._size += len(data)
+        rest = memoryview(data)
+        while rest:
+            count = min(len(rest), _WRITE_BYTES - self._held)
+            self._gathered[self._held : self._held + count] = rest[:count]
+            self._held += count
+            rest = rest[count:]
+            if self._held == _WRITE_BYTES:
+                with disk_errors("staging a file"):
+                    self._flush(self._open())
 
     def commit(self) -> Digest:
         """Make it a blob; returns its digest. Raises CacheVolumeLost, InsufficientCache, DiskError: then it is gone."""
-        if self._fd is None:
-            raise DiskError("the staged file is closed")
+        data = self._open()
         digest = Digest(self._hash.hexdigest())
         try:
             self._check_root()
             with disk_errors(f"committing {digest}"):
-                os.ftruncate(self._fd, self._size)  # to what was written of what was allocated
-                os.fchmod(self._fd, 0o444)
-                os.fsync(self._fd)
-                install(self._layout, self._path, digest=digest, size=self._size)
+                self._flush(data)
+                data.truncate(self._written)  # to what was written of what was allocated
+                data.seal()
+                install(self._layout, self._path, digest=digest, size=self._written)
         finally:
             self.discard()
         return digest
 
+    def _open(self) -> DataFile:
+        if self._data is None:
+            raise DiskError("the staged file is closed")
+        return self._data
+
+    def _flush(self, data: DataFile) -> None:
+        data.write(self._written, self._gathered[: self._held])
+        self._written += self._held
+        self._held = 0
+
     def discard(self) -> None:
         """Close, and delete what was not committed."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        if self._data is not None:
+            self._data.close()
+            self._data = None
             with disk_errors("discarding a staged file"):
                 self._path.unlink(missing_ok=True)
 

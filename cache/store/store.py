@@ -183,7 +183,7 @@ class Store:
         where the file system can. Raises InsufficientCache when they do not fit."""
         with self._lock, self._writing("reserving space"):
             self._claims.require(Amount(size, 1))
-            return Staged(self._layout, size=size, check_root=self._root.check)
+            return Staged(self._layout, size=size, io=self._io, check_root=self._root.check)
 
     def require_room(self, amount: Amount) -> None:
         """Raise InsufficientCache where so much does not fit beside what pulls have reserved."""

@@ -17,10 +17,11 @@ from typing import Protocol
 
 from api.digest import Digest
 from api.errors import Cancelled, DigestMismatch, Pulling
+from cache.aligned import aligned_buffer
 from cache.http.ranges import RangesIgnored
 from cache.http.retry import RetryPolicy
 from cache.transfer.batch import WantedBatch, fetch_batch
-from cache.transfer.buffers import BufferPool, aligned_buffer
+from cache.transfer.buffers import BufferPool
 from cache.transfer.file import PIECE_BYTES, Ingest, OpenFile, Tools, WantedFile
 from cache.transfer.progress import Meter, Progress
 from cache.transfer.reader import Link, Session

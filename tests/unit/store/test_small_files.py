@@ -1,4 +1,4 @@
-"""Small files commit in batches; files of unknown digest are staged. Both end as verified blobs or as nothing."""
+"""Small files commit in batches, and end as verified blobs or as nothing."""
 
 import os
 
@@ -45,30 +45,3 @@ def test_what_is_there_already_stays_the_same_file(store: Store) -> None:
     inode = store.blob_path(item[0]).stat().st_ino
     store.commit_small([item, item])
     assert store.blob_path(item[0]).stat().st_ino == inode
-
-
-def test_a_staged_file_gets_its_digest_at_the_end(store: Store) -> None:
-    with store.stage() as staged:
-        staged.write(b"some ")
-        staged.write(memoryview(b"bytes"))
-        assert staged.size == 10
-        digest = staged.commit()
-    assert digest == digest_of(b"some bytes")
-    assert store.blob_path(digest).read_bytes() == b"some bytes"
-    assert files_below(store, "scratch") == []
-
-
-def test_a_staged_file_that_is_there_already_changes_nothing(store: Store) -> None:
-    store.commit_small([(digest_of(b"{}"), b"{}")])
-    inode = store.blob_path(digest_of(b"{}")).stat().st_ino
-    with store.stage() as staged:
-        staged.write(b"{}")
-        staged.commit()
-    assert store.blob_path(digest_of(b"{}")).stat().st_ino == inode
-
-
-def test_a_staged_file_that_is_not_committed_is_gone(store: Store) -> None:
-    with store.stage() as staged:
-        staged.write(b"half of")
-    staged.discard()
-    assert files_below(store, "scratch", "blobs") == []
