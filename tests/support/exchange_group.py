@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -34,14 +33,13 @@ from daemonset.sharing import peers
 from daemonset.sharing.turnstile import Turnstile
 from tests.support.fake_registry import FakeRegistry
 from tests.support.faulty_link import FaultyLink
+from tests.support.processes import free_port
 
 MIB = 1 << 20
 
 
 def free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 def make_key(path: Path) -> Path:

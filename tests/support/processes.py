@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -24,10 +26,13 @@ def find_binary(name: str) -> Path | None:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """One that nothing listens on. Below those that Linux gives to outgoing connections (ip_local_port_range): one of
+    them could have it before the server does that it is meant for."""
+    while True:
+        port = 15_000 + secrets.randbelow(15_000)  # hypothesis seeds what `random` draws, alike in every process
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Server:
