@@ -87,7 +87,7 @@ class Model:
                 options = ("--plain-http", "--concurrency", str(many), "-o", folder / f"oras-{many}")
                 found[f"oras, {many} at once"] = ("oras", "pull", *options, self.name)
             if self.shape not in LARGE:  # whose files cost more to sync than to write
-                options = ("--plain-http", "--concurrency", str(many), "-o", folder / "oras-synced")
+                options = ("--plain-http", "--concurrency", str(oras_concurrency[-1]), "-o", folder / "oras-synced")
                 then_sync = ("sh", "-c", '"$@" && sync -f "$0"', folder)
                 found["the same, and sync"] = (*then_sync, "oras", "pull", *options, self.name)
         # It does not unpack, and of 15,000 layers it had brought a third after 13 minutes on a processor of its own.

@@ -53,7 +53,8 @@ class Limits:
     """Models pulled at the same time; the next wait by priority. Two by default, so that a small model, or one whose
     source is slow, does not wait for a large one."""
     workers: int = 4
-    """Connections of one pull, each with a thread and a buffer of one chunk, which four may share for small files."""
+    """Connections of one pull, each with a thread and a buffer of one chunk; for hundreds of small files up to four
+    connections share that buffer, each with a thread."""
     download_bytes_per_second: int | None = None
     """Over all pulls together, however many there are; none means no limit."""
     upload_bytes_per_second: int | None = None

@@ -23,7 +23,7 @@ from api.errors import InvalidArtifact
 from cache.archives.inflate import REFUSED
 from cache.archives.packing import Packing
 from cache.store.files import write_all
-from cache.store.hashing import pieces
+from cache.store.hashing import LOST, pieces
 
 _PIPE_BYTES = 1 << 20  # what an unprivileged process may have (pipe(7)); less only costs speed
 _TICK_MS = 100
@@ -46,10 +46,16 @@ class LayerStream:
         self._unread: OSError | None = None
         self._out, target, self._child = _start(packing, size)
         self._pump = threading.Thread(target=self._hand_on, args=(layer, target), name="layer", daemon=True)
-        self._pump.start()
+        try:
+            self._pump.start()
+        except RuntimeError:  # no more threads to be had
+            os.close(target)
+            self.close()
+            raise
 
     def fill(self, buffer: memoryview) -> int:
-        """Fill ``buffer``, or what is left; returns how much. Raises InvalidArtifact for what cannot be unpacked."""
+        """Fill ``buffer``, or what is left; returns how much. Raises InvalidArtifact for what cannot be unpacked, and
+        OSError where it is not the layer's fault that it cannot be read."""
         filled = 0
         while filled < len(buffer):
             self._wait()
@@ -72,7 +78,8 @@ class LayerStream:
             self._child.wait()
             if self._child.stderr is not None:
                 self._child.stderr.close()
-        self._pump.join()
+        if self._pump.ident is not None:  # it was started
+            self._pump.join()
 
     def __enter__(self) -> LayerStream:
         return self
@@ -95,6 +102,8 @@ class LayerStream:
         ended = _end(self._child) if self._child is not None else 0  # first: it may read no more of what it is given
         self._pump.join()
         if self._unread is not None:
+            if self._unread.errno not in LOST:  # says nothing about the layer
+                raise self._unread
             raise InvalidArtifact(f"a stored layer cannot be read: {self._unread.strerror}")
         if self._child is None or ended == 0:
             return

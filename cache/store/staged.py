@@ -44,6 +44,7 @@ class Staged:
 
     def write(self, data: bytes | memoryview) -> None:
         """Append. Raises InsufficientCache, DiskError."""
+        file = self._open()
         self._hash.update(data)
         rest = memoryview(data)
         while rest:
@@ -53,7 +54,7 @@ class Staged:
             rest = rest[count:]
             if self._held == _WRITE_BYTES:
                 with disk_errors("staging a file"):
-                    self._flush(self._open())
+                    self._flush(file)
 
     def commit(self) -> Digest:
         """Make it a blob; returns its digest. Raises CacheVolumeLost, InsufficientCache, DiskError: then it is gone."""

@@ -9,7 +9,6 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 from api.digest import Digest
@@ -19,30 +18,37 @@ from cache.transfer.file import PIECE_BYTES, Tools, WantedFile
 from cache.transfer.reader import BlobReader, Session
 
 SMALL_BYTES = 1 << 20  # files up to this size are fetched into memory and committed together
-CONNECTIONS = PIECE_BYTES // SMALL_BYTES  # of one worker: each needs a part of its scratch
-_FILES_EACH = 64  # fewer are fetched sooner than one more connection is set up
+CONNECTIONS = PIECE_BYTES // SMALL_BYTES  # most of one worker: each needs a part of its scratch
 
 
 @dataclass(frozen=True, slots=True)
 class WantedBatch:
-    """Files of at most SMALL_BYTES."""
+    """Files of at most SMALL_BYTES, and how many connections of a worker fetch them."""
 
     files: tuple[WantedFile, ...]
+    connections: int = 1
 
 
 def fetch_batch(
     batch: WantedBatch,
     tools: Tools,
     *,
-    open_session: Callable[[], AbstractContextManager[Session]],
+    open_session: Callable[[], Session],
     leave: Callable[[BaseException], None],
 ) -> list[tuple[Digest, bytes]]:
-    """The files of a batch, in the order in which they came. What ends one connection is told to ``leave``, which must
-    end the others. Raises what does, or Cancelled."""
-    waiting, items = deque(batch.files), list[tuple[Digest, bytes]]()
+    """The files of a batch, in the order in which they came. Sessions that it takes beyond the worker's first stay in
+    ``tools``.
 
-    def take(session: Session, part: int) -> None:
-        own = replace(tools, session=session, scratch=tools.scratch[part * SMALL_BYTES :][:SMALL_BYTES])
+    What ends one connection is told to ``leave``, which must end the others. Raises what ended the worker's own one,
+    which is Cancelled where another one was the first to end.
+    """
+    waiting, items = deque(batch.files), list[tuple[Digest, bytes]]()
+    while len(tools.sessions) < batch.connections:
+        tools.sessions.append(open_session())
+
+    def take(part: int) -> None:
+        scratch = tools.scratch[part * SMALL_BYTES :][:SMALL_BYTES]
+        own = replace(tools, sessions=[tools.sessions[part]], scratch=scratch)
         while True:
             try:
                 file = waiting.popleft()  # in one step of the interpreter
@@ -52,21 +58,20 @@ def fetch_batch(
 
     def help_with(part: int) -> None:
         try:
-            with open_session() as session:
-                take(session, part)
+            take(part)
         except BaseException as error:
             leave(error)
 
-    parts = range(1, min(CONNECTIONS, len(batch.files) // _FILES_EACH))
+    name = threading.current_thread().name
     helpers = [
-        threading.Thread(target=help_with, args=(part,), name=f"{threading.current_thread().name}-{part}", daemon=True)
-        for part in parts
+        threading.Thread(target=help_with, args=(part,), name=f"{name}-{part}", daemon=True)
+        for part in range(1, batch.connections)
     ]
     try:
         with contextlib.suppress(RuntimeError):  # no more threads to be had: fewer do
             for helper in helpers:
                 helper.start()
-        take(tools.session, 0)
+        take(0)
     except BaseException as error:
         leave(error)
         raise

@@ -1,7 +1,8 @@
 """Worker threads that bring blobs from a source into a store: verified while they stream, resumable, bounded.
 
 Memory: each worker has one piece of its own, and all share a pool, together workers x one chunk. Threads rather than
-an event loop: receiving, hashing and writing all release the interpreter's lock.
+an event loop: receiving, hashing and writing all release the interpreter's lock. For many small files a worker has
+helpers, a thread and a connection each (batch.py).
 
 Failure model: the first error that retries did not cure stops all workers; what was written stays for a resume. A
 cancel (the event, or an interrupt in the waiting thread) does the same.
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -143,24 +144,22 @@ class _Crew:
             opened.ingest.close()
 
     def _worker(self) -> None:
+        sessions: list[Session] = []
         try:
-            with self._session() as session:
-                self._work(Tools(session, aligned_buffer(PIECE_BYTES), self._pool, self._link))
+            sessions.append(self._session())
+            self._work(Tools(sessions, aligned_buffer(PIECE_BYTES), self._pool, self._link))
         except BaseException as error:
             self._leave(error)
+        finally:
+            for session in sessions:
+                session.close()
 
-    @contextlib.contextmanager
-    def _session(self) -> Iterator[Session]:
+    def _session(self) -> Session:
         """One that is aborted when all leave."""
         session = self._open_session()
         with self._lock:
             self._sessions.append(session)
-        try:
-            yield session
-        finally:
-            with self._lock:
-                self._sessions.remove(session)
-            session.close()
+        return session
 
     def _work(self, tools: Tools) -> None:
         mine: Share | None = None
@@ -245,8 +244,8 @@ class _Crew:
             if batch.files[0].tries >= MAX_TRIES:
                 raise
             self._meter.undo(sum(file.size for file in batch.files))
-            again = WantedBatch(tuple(replace(file, tries=file.tries + 1) for file in batch.files))
-            self._schedule.finished(again=again)
+            again = tuple(replace(file, tries=file.tries + 1) for file in batch.files)
+            self._schedule.finished(again=replace(batch, files=again))
             return
         self._meter.finished(len(batch.files))
         self._schedule.finished()

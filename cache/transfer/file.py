@@ -40,12 +40,17 @@ class WantedFile:
 
 @dataclass(slots=True)
 class Tools:
-    """What a worker brings along. ``scratch`` is its own buffer, one piece long."""
+    """What a worker brings along. ``scratch`` is its own buffer, one piece long; ``sessions`` are more than one once it
+    has fetched many small files."""
 
-    session: Session
+    sessions: list[Session]
     scratch: memoryview
     pool: BufferPool
     link: Link
+
+    @property
+    def session(self) -> Session:
+        return self.sessions[0]
 
 
 @dataclass(slots=True)

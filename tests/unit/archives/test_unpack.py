@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from api.digest import Digest
-from api.errors import Cancelled, Corrupted, InsufficientCache, InvalidArtifact
+from api.errors import Cancelled, Corrupted, DiskError, InsufficientCache, InvalidArtifact
 from cache.archives import stream as stream_module
 from cache.archives.packing import Packing
 from cache.archives.stream import LayerStream
@@ -205,6 +206,18 @@ def test_a_layer_that_rotted_before_it_was_unpacked_is_never_used(
     assert store.trees() == []
     assert [path.name[:64] for path in store.layout.quarantine.iterdir()] == [digest.hex]
     assert contents(bring(registry, store, trust_store=True).path) == {"model": b"weights" * 9000}
+
+
+@packings
+def test_what_keeps_a_right_layer_from_being_read_is_not_its_fault(
+    store: Store, packing: Packing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_descriptors(path: Path) -> Iterator[memoryview]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(stream_module, "pieces", no_descriptors)
+    with pytest.raises(DiskError, match="Too many open files"):
+        unpack_here(store, layer(FILES, packing=packing), packing)
 
 
 @compressed

@@ -1,7 +1,9 @@
 """Small models for the store's tests, and the shortest way to bring one into a store."""
 
 import hashlib
+import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from api.digest import Digest
 from api.tree import Tree, TreeFile
@@ -12,6 +14,15 @@ CHUNK = 8 << 10
 
 def digest_of(data: bytes) -> Digest:
     return Digest(hashlib.sha256(data).hexdigest())
+
+
+def has_direct_io(folder: Path) -> bool:
+    (folder / "probe").touch()
+    try:
+        os.close(os.open(folder / "probe", os.O_RDWR | os.O_DIRECT))
+    except OSError:
+        return False
+    return True
 
 
 def tree_of(files: Mapping[str, bytes]) -> Tree:

@@ -12,7 +12,7 @@ from api.errors import DigestMismatch, DiskError, InsufficientCache, InvalidRequ
 from cache.store import Store
 from cache.store import ingest as ingest_module
 from cache.store.datafile import IO, DataFile
-from tests.unit.store.samples import CHUNK, add_blob, digest_of, files_below, part, put_chunks
+from tests.unit.store.samples import CHUNK, add_blob, digest_of, files_below, has_direct_io, part, put_chunks
 
 DATA = os.urandom(5 * CHUNK + 123)
 DIGEST = digest_of(DATA)
@@ -58,15 +58,6 @@ def test_an_aligned_buffer_a_ragged_one_and_an_odd_tail_give_the_same_bytes(root
         ingest.written(1)
         ingest.commit(digest)
         assert store.blob_path(digest).read_bytes() == data
-
-
-def has_direct_io(folder: Path) -> bool:
-    (folder / "probe").touch()
-    try:
-        os.close(os.open(folder / "probe", os.O_RDWR | os.O_DIRECT))
-    except OSError:
-        return False
-    return True
 
 
 def test_a_later_process_finds_the_chunks_that_were_journaled(root: Path) -> None:

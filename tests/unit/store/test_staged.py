@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from api.errors import InsufficientCache
+from api.errors import DiskError, InsufficientCache
 from cache.store import Store
 from cache.store import datafile as datafile_module
 from cache.store.datafile import IO, DataFile
-from tests.unit.store.samples import digest_of, files_below
+from tests.unit.store.samples import digest_of, files_below, has_direct_io
 
 MIB = 1 << 20
 
@@ -53,6 +53,30 @@ def test_pieces_of_any_length_make_one_file(root: Path, io: IO, size: int) -> No
         assert digest == digest_of(data)
         assert store.blob_path(digest).read_bytes() == data
         assert store.blob_path(digest).stat().st_mode & 0o777 == 0o444
+
+
+def test_whole_pages_go_past_the_page_cache(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not has_direct_io(root.parent):
+        pytest.skip("needs a file system with O_DIRECT: point TMPDIR at a disk")
+    direct: list[int] = []
+    write_direct = DataFile._write_direct
+
+    def spy(file: DataFile, offset: int, data: memoryview) -> int:
+        direct.append(write_direct(file, offset, data))
+        return direct[-1]
+
+    monkeypatch.setattr(DataFile, "_write_direct", spy)
+    with Store.open(root) as store, store.stage(size=5 * MIB + 777) as staged:
+        staged.write(b"x" + bytes(5 * MIB + 776))
+        staged.commit()
+    assert direct == [4 * MIB, MIB]
+
+
+def test_a_closed_file_takes_nothing_more(store: Store) -> None:
+    with store.stage() as staged:
+        staged.commit()
+        with pytest.raises(DiskError):
+            staged.write(b"late")
 
 
 def test_a_file_that_became_shorter_than_announced_ends_where_it_ended(store: Store) -> None:

@@ -110,6 +110,12 @@ def test_no_worker_is_left_to_fetch_the_last_batch_alone() -> None:
     assert [len(task.files) for task in tasks if isinstance(task, WantedBatch)] == [1537, 1537, 1537, 1535]
 
 
+@pytest.mark.parametrize(("files", "connections"), [(1, 1), (100, 1), (300, 2), (512, 4), (15_000, 4)])
+def test_many_small_files_are_worth_more_connections_of_a_worker(files: int, connections: int) -> None:
+    tasks = plan([wanted(10, seed=seed) for seed in range(files)], workers=4)
+    assert {task.connections for task in tasks if isinstance(task, WantedBatch)} == {connections}
+
+
 @given(st.lists(st.integers(0, SMALL_BYTES), max_size=200), st.integers(1, 8))
 def test_batches_are_bounded(sizes: list[int], workers: int) -> None:
     tasks = plan((wanted(size, seed=seed) for seed, size in enumerate(sizes)), workers=workers)
@@ -205,7 +211,7 @@ def test_a_full_window_keeps_nobody_waiting_whose_piece_the_frontier_has_come_to
     content = random.Random(1).randbytes(2 * PIECE_BYTES)
     ingest = Memory(content)
     tools = [
-        Tools(ingest, memoryview(bytearray(PIECE_BYTES)), BufferPool(count=0, size=PIECE_BYTES), link)
+        Tools([ingest], memoryview(bytearray(PIECE_BYTES)), BufferPool(count=0, size=PIECE_BYTES), link)
         for link in [Link(RetryPolicy(), threading.Event(), Throttle(None, cancel=threading.Event()), METER)] * 2
     ]
     tools[1].pool = tools[0].pool
