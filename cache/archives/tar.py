@@ -7,7 +7,6 @@ pax (IEEE 1003.1, "pax"), and GNU's long names and base-256 sizes, which large f
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -30,7 +29,6 @@ _REFUSED = {
     b"S": "a sparse file",
 }
 _CONTIGUOUS, _SPARSE = b"7", b"S"
-_OCTAL = re.compile(rb"[ \0]*([0-7]*)[ \0]*")
 _HARMLESS_PAX = frozenset(("mtime", "atime", "ctime", "uid", "gid", "uname", "gname", "comment", "path", "size"))
 
 Fill = Callable[[memoryview], int]
@@ -221,10 +219,10 @@ def _number(field: bytes) -> int:
         if field[0] & 0x40 or value >= 1 << 63:
             raise InvalidArtifact("the archive has a negative or absurd number")
         return value
-    match = _OCTAL.fullmatch(field)
-    if match is None:
+    digits = field.strip(b" \0")
+    if digits.translate(None, b"01234567"):  # int() would also take signs and underscores
         raise InvalidArtifact("the archive has a header with a malformed number")
-    return int(match[1] or b"0", 8)
+    return int(digits or b"0", 8)
 
 
 def _decimal(text: str) -> int:

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from cache.sources.formats import check_formats
+
 
 @dataclass(frozen=True, slots=True)
 class Filter:
@@ -25,8 +27,6 @@ class Filter:
     def check(self, paths: Iterable[str]) -> None:
         """Raises ExecutableContent where one of the taken ``paths`` is not allowed."""
         if not self.allow_executable:
-            from cache.sources.formats import check_formats
-
             check_formats(paths)
 
     def __str__(self) -> str:
