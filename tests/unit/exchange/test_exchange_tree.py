@@ -118,12 +118,12 @@ def test_a_cohort_that_is_gone_half_way_costs_at_most_the_rest_of_a_copy(
 
 async def trickle(request: web.Request, *, model: Model) -> web.StreamResponse:
     first, last = (int(number) for number in request.headers["Range"].removeprefix("bytes=").split("-"))
-    total = len(model.registry.blobs[request.match_info["digest"]])
-    response = web.StreamResponse(status=206, headers={"Content-Range": f"bytes {first}-{last}/{total}"})
+    blob = model.registry.blobs[request.match_info["digest"]]
+    response = web.StreamResponse(status=206, headers={"Content-Range": f"bytes {first}-{last}/{len(blob)}"})
     response.content_length = last + 1 - first
     await response.prepare(request)
-    for _ in range(600):
-        await response.write(bytes(100))
+    for start in range(first, last + 1, 100):
+        await response.write(blob[start : min(start + 100, last + 1)])
         await asyncio.sleep(0.1)
     return response
 
