@@ -38,7 +38,7 @@ from benchmarks.models import (
 from tests.support.registry import HOW_TO_GET, registry_missing, start_registry
 
 SHAPES = {"split": 8, "single": 1, "archive": 4, "layers": 15_000, "packed": 20_000}
-LARGE = ("split", "single", "archive")
+LARGE = ("split", "single", "archive")  # whose size is --total
 PULL = (WARMSET, "pull", "--plain-http")
 
 
@@ -58,10 +58,11 @@ class Model:
 
     def push(self, folder: Path) -> None:
         """Make it and upload it; ``folder`` is used meanwhile."""
-        if self.shape in ("archive", "packed"):
-            many = small_members(count=self.files)
-            large = weight_members(files=self.files, total=self.total)
-            push_packed(large if self.shape == "archive" else many, reference=self.reference)
+        if self.shape == "packed":
+            push_packed(small_members(count=self.files), reference=self.reference)
+            return
+        if self.shape == "archive":
+            push_packed(weight_members(files=self.files, total=self.total), reference=self.reference)
             return
         if self.shape == "layers":
             make_small_files(folder, count=self.files)
